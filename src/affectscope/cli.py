@@ -1,0 +1,423 @@
+"""The command line. Each command is a few lines around one function of a room; nothing heavy loads before it runs.
+
+Results go to standard output (``--json`` for machines), progress and complaints to standard error. Bad input: one
+line, exit 2.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from affectscope.errors import AffectscopeError
+
+if TYPE_CHECKING:
+    from affectscope.concepts.stories import Corpus
+    from affectscope.models.load import Model
+    from affectscope.monitoring.scan import Scan
+    from affectscope.validation.base import Result
+
+DEFAULT_VECTORS = "model.vectors.safetensors"
+
+app = typer.Typer(
+    help="An oscilloscope, and a circuit breaker, for the functional emotions of language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    rich_markup_mode=None,
+)
+
+ModelArg = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="As --model.", show_default=False)]
+ModelOpt = Annotated[
+    str, typer.Option("--model", "-m", envvar="AFFECTSCOPE_MODEL", help="Hub id, folder, GGUF file, or smollm2-135m.")
+]
+VectorsOpt = Annotated[
+    Path, typer.Option("--vectors", "-v", envvar="AFFECTSCOPE_VECTORS", help="File made by `affectscope extract`.")
+]
+DtypeOpt = Annotated[str, typer.Option(envvar="AFFECTSCOPE_DTYPE", help="float32, bfloat16, float16, or auto.")]
+DeviceOpt = Annotated[str, typer.Option(envvar="AFFECTSCOPE_DEVICE", help="cpu, cuda, or auto.")]
+BlocksOpt = Annotated[str, typer.Option(help="Dotted name of the block list of an unknown architecture.")]
+NormOpt = Annotated[str, typer.Option(help="Dotted name of its final norm.")]
+CorpusOpt = Annotated[Path | None, typer.Option(help="Your own stories, JSON Lines: emotion, topic, person, text.")]
+TopicsOpt = Annotated[int | None, typer.Option(help="Use the first N topics only.")]
+LayersOpt = Annotated[str, typer.Option(help="two-thirds, auto, all, or numbers such as 12,18-20.")]
+UncrossedOpt = Annotated[bool, typer.Option("--allow-uncrossed", help="Accept topics as a confound.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+MODEL = "smollm2-135m"
+
+
+@app.callback()
+def settings(ctx: typer.Context) -> None:
+    """Settings come from flags, then AFFECTSCOPE_* variables, then affectscope.toml in this folder."""
+    path = Path("affectscope.toml")
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise AffectscopeError(f"affectscope.toml cannot be read ({error}): mend or remove it") from error
+        flat = {k.replace("-", "_"): v for k, v in values.items() if not isinstance(v, dict)}
+        names = list(getattr(ctx.command, "commands", {}))
+        ctx.default_map = {name: flat | values.get(name, {}) for name in names}
+
+
+@app.command()
+def extract(
+    model_name: ModelArg = None,
+    model: ModelOpt = MODEL,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path(DEFAULT_VECTORS),
+    layers: LayersOpt = "two-thirds",
+    corpus: CorpusOpt = None,
+    topics: TopicsOpt = None,
+    allow_uncrossed: UncrossedOpt = False,
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    blocks: BlocksOpt = "",
+    final_norm: NormOpt = "",
+    as_json: JsonOpt = False,
+) -> None:
+    """Extract the emotion vectors of a model into one file. Interrupt it and run it again: it goes on."""
+    from affectscope import api
+
+    stories = _corpus(corpus, topics)
+    loaded = _load(model_name or model, dtype, device, blocks, final_norm)
+    with _Progress() as progress:
+        vectors, _ = api.extract(loaded, stories, layers=layers, allow_uncrossed=allow_uncrossed, progress=progress)
+    vectors.save(out)
+    facts = {
+        "out": str(out),
+        "concepts": len(vectors.concepts),
+        "layers": list(vectors.layers),
+        "read_layer": vectors.read_layer,
+    }
+    _print(
+        facts,
+        as_json,
+        f"{out}: {len(vectors.concepts)} concepts, {len(vectors.layers)} layer(s), read at {vectors.read_layer}",
+    )
+
+
+@app.command()
+def inspect(
+    vectors_file: Annotated[Path | None, typer.Argument(metavar="[VECTORS]", help="As --vectors.")] = None,
+    vectors: VectorsOpt = Path(DEFAULT_VECTORS),
+    concept: Annotated[str, typer.Option(help="Tell about one concept: its nearest and farthest.")] = "",
+    as_json: JsonOpt = False,
+) -> None:
+    """Say what a vectors file holds and where it came from."""
+    import numpy as np
+
+    from affectscope.vectors.artefact import load_vectors
+    from affectscope.vectors.geometry import cosines
+
+    found = load_vectors(vectors_file or vectors)
+    facts: dict[str, Any] = {"concepts": list(found.concepts), "layers": list(found.layers), "read_layer": found.read_layer,
+        "mean_norm": round(float(found.mean_norm[found.place()]), 3), "model": found.model, "recipe": found.recipe, "corpus": found.corpus}  # fmt: skip
+    if concept:
+        row = cosines(found.vectors[found.place()])[found.select([concept])[0]]
+        order = np.argsort(-row)
+        facts = {"concept": concept, "layer": found.read_layer}
+        facts |= {
+            name: [[found.concepts[i], round(float(row[i]), 3)] for i in part]
+            for name, part in (("nearest", order[1:8]), ("farthest", order[:-8:-1]))
+        }
+        text = "\n".join(
+            f"{name:9}" + ", ".join(f"{n} {c:+.2f}" for n, c in facts[name]) for name in ("nearest", "farthest")
+        )
+        return _print(facts, as_json, text)
+    model, corpus = found.model, found.corpus
+    lines = [
+        f"model     {model['id']} ({model['architecture']}, {model['depth']} blocks of width {model['d_model']}, {model['dtype']})",
+        f"layers    {', '.join(map(str, found.layers))}; read at {found.read_layer} ({found.recipe['layer_choice']['rule']})",
+        f"corpus    {corpus['author']}: {corpus['stories']} stories, {len(corpus['topics'])} topics, crossed: {corpus['crossed']}",
+        f"dose unit {facts['mean_norm']} (mean residual norm at the read layer)",
+        f"weights   {model['weights'][:16]}  tokenizer {model['tokenizer'][:16]}  corpus {corpus['hash'][:16]}",
+        f"concepts  {len(found.concepts)}: {', '.join(found.concepts)}",
+    ]
+    _print(facts, as_json, "\n".join(lines))
+
+
+@app.command()
+def validate(
+    vectors_file: Annotated[Path | None, typer.Argument(metavar="[VECTORS]", help="As --vectors.")] = None,
+    vectors: VectorsOpt = Path(DEFAULT_VECTORS),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")] = Path("validation"),
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model; the one named in the vectors when not given.")
+    ] = "",
+    corpus: CorpusOpt = None,
+    only: Annotated[str, typer.Option(help="Experiments to run, separated by commas.")] = "",
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    as_json: JsonOpt = False,
+) -> None:
+    """Test what the vectors are: recognition, text baselines, layers, geometry, ratings, words, situations."""
+    from affectscope import api
+    from affectscope.report.audit import write_report
+    from affectscope.vectors.artefact import load_vectors
+
+    found = load_vectors(vectors_file or vectors)
+    wanted = [name.strip() for name in only.split(",") if name.strip()]
+    loaded = _load(model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device)
+    with _Progress() as progress:
+        subject = api.subject_of(loaded, found, _corpus(corpus, None) if corpus else None, progress)
+        results = api.validate(subject, only=wanted, progress=progress, tell=lambda r: progress.say(_line(r)))
+        page = write_report(subject, results, out)
+    _print([r.as_dict() for r in results], as_json, f"report: {page}")
+
+
+@app.command()
+def audit(
+    model_name: ModelArg = None,
+    model: ModelOpt = MODEL,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for vectors and report.")] = Path("audit"),
+    layers: LayersOpt = "auto",
+    corpus: CorpusOpt = None,
+    topics: TopicsOpt = None,
+    allow_uncrossed: UncrossedOpt = False,
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    blocks: BlocksOpt = "",
+    final_norm: NormOpt = "",
+    as_json: JsonOpt = False,
+) -> None:
+    """Extract, validate and read situations; leave report.html and report.json."""
+    from affectscope import api
+
+    start = time.perf_counter()
+    stories = _corpus(corpus, topics)
+    loaded = _load(model_name or model, dtype, device, blocks, final_norm)
+    with _Progress() as progress:
+        page = api.audit(
+            loaded,
+            out,
+            stories,
+            layers=layers,
+            allow_uncrossed=allow_uncrossed,
+            progress=progress,
+            tell=lambda r: progress.say(_line(r)),
+        )
+    took = time.perf_counter() - start
+    _print(
+        {"report": str(page), "seconds": round(took, 1)}, as_json, f"report: {page.resolve()} ({took / 60:.1f} minutes)"
+    )
+
+
+@app.command()
+def scan(
+    first: Annotated[
+        str, typer.Argument(metavar="[VECTORS] FILE", help="A text, a .json conversation, or - for standard input.")
+    ],
+    second: Annotated[str | None, typer.Argument(metavar="", hidden=True)] = None,
+    vectors: VectorsOpt = Path(DEFAULT_VECTORS),
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model; the one named in the vectors when not given.")
+    ] = "",
+    concepts: Annotated[
+        str, typer.Option("--concepts", "-c", help="Concepts, separated by commas; the five highest when not given.")
+    ] = "",
+    layer: Annotated[int | None, typer.Option(help="Another layer of the file than its read layer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a token.")] = False,
+    jsonl: Annotated[Path | None, typer.Option(help="Write one JSON object a token here.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write a Parquet table here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page here.")] = None,
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+) -> None:
+    """Read a text token by token: how far each concept's representation lies from its baseline (z)."""
+    from affectscope.files import replacing
+    from affectscope.monitoring.scan import read_input, write_jsonl, write_parquet
+    from affectscope.monitoring.scan import scan as read
+    from affectscope.report.audit import render_scan
+    from affectscope.vectors.artefact import load_vectors
+
+    file, path = (second, Path(first)) if second else (first, vectors)
+    text = read_input(_bytes(file), file)
+    found = load_vectors(path)
+    chosen = [name.strip() for name in concepts.split(",") if name.strip()]
+    found.select(chosen)  # a wrong name is told before a model is loaded
+    loaded = _load(model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device)
+    result = read(loaded, found, text, concepts=chosen or None, layer=layer)
+    if not chosen:
+        result = read(loaded, found, text, concepts=[name for name, _ in result.top(5)], layer=layer)
+    title = "standard input" if file == "-" else Path(file).name
+    if jsonl:
+        write_jsonl(result, jsonl)
+    if parquet:
+        write_parquet(result, parquet)
+    if html:
+        with replacing(html) as temporary:
+            temporary.write_text(render_scan(result, title), encoding="utf-8")
+    if as_json:
+        for row in result.rows():
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+    elif not (jsonl or parquet or html):
+        _terminal_scan(result)
+
+
+@app.command()
+def doctor(
+    model_name: ModelArg = None,
+    model: ModelOpt = MODEL,
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    blocks: BlocksOpt = "",
+    final_norm: NormOpt = "",
+    as_json: JsonOpt = False,
+) -> None:
+    """Check this machine, and whether a model can be read."""
+    from affectscope.doctor import machine_checks, model_checks
+
+    checks = machine_checks()
+    loaded = _load(model_name or model, dtype, device, blocks, final_norm)
+    checks += model_checks(loaded)
+    lines = [f"{'ok  ' if c.passed else 'note'} {c.name:18} {c.detail}" for c in checks]
+    _print([{"name": c.name, "passed": c.passed, "detail": c.detail} for c in checks], as_json, "\n".join(lines))
+
+
+@app.command()
+def corpus(
+    file: Annotated[Path | None, typer.Argument(help="JSON Lines; our own corpus when not given.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Check a story corpus: crossing, lengths, forbidden words, repetition."""
+    from affectscope.concepts.checks import corpus_report
+
+    report = corpus_report(_corpus(file, None))
+    lines = [f"{name:28} {value}" for name, value in report.items() if name != "problems"]
+    problems: list[str] = report["problems"]
+    lines += problems[:40] + ([f"... and {len(problems) - 40} more"] if len(problems) > 40 else [])
+    _print(report, as_json, "\n".join(lines))
+
+
+class _Progress:
+    """A bar on a terminal; on anything else a line a stage and one every ten seconds."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._last = 0.0
+
+    def __enter__(self) -> _Progress:
+        if self._console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._console.is_terminal:
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=total)
+            self._bars.update(self._tasks[stage], completed=done, total=total)
+        elif done == total or time.monotonic() - self._last > 10:
+            self._last = time.monotonic()
+            print(f"{stage}: {done}/{total}", file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        self._console.print(line, highlight=False, markup=False)
+
+
+def _corpus(path: Path | None, topics: int | None) -> Corpus:
+    from affectscope.concepts.stories import load_stories
+
+    return load_stories(path, topics)
+
+
+def _load(name: str, dtype: str, device: str, blocks: str = "", final_norm: str = "") -> Model:
+    from affectscope.models.load import load
+
+    _say(f"loading {name}")
+    return load(
+        name,
+        dtype=None if dtype == "auto" else dtype,
+        device=None if device == "auto" else device,
+        blocks=blocks or None,
+        final_norm=final_norm or None,
+        tell=_say,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _line(result: Result) -> str:
+    return f"{result.verdict:9} {result.name}: {result.finding} ({result.seconds:.0f} s)"
+
+
+def _print(value: Any, as_json: bool, text: str) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1) if as_json else text)
+
+
+def _bytes(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise AffectscopeError(f"cannot read {file}: {error.strerror}; check the path") from error
+
+
+def _terminal_scan(found: Scan) -> None:
+    """Each concept: its mean and highest reading, then the text coloured by its z (orange above, blue below)."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    kept = [i for i, role in enumerate(found.roles) if role != "template"]
+    for k, concept in enumerate(found.concepts):
+        z = found.z[kept, k]
+        peak = kept[int(z.argmax())]
+        console.print(
+            f"\n{concept}  mean z {z.mean():+.2f}, highest {z.max():+.2f} at {found.tokens[peak].strip()!r}",
+            style="bold",
+            markup=False,
+        )
+        line = Text()
+        for i in kept:
+            line.append(found.tokens[i], style=_colour(float(found.z[i, k])))
+        console.print(line)
+    console.print(
+        f"\nlayer {found.layer}; z is against ordinary text in the same role, colours are full at |z| = 4", style="dim"
+    )
+
+
+def _colour(z: float) -> str:
+    """Black text on an orange (above) or blue (below) ground; none within one s.d. of the baseline."""
+    if abs(z) < 1:
+        return ""
+    share = min((abs(z) - 1) / 3, 1)
+    full = (240, 130, 60) if z > 0 else (70, 160, 220)
+    red, green, blue = (int(235 + (c - 235) * share) for c in full)
+    return f"black on rgb({red},{green},{blue})"
+
+
+def main() -> None:
+    """Run the command line; bad input becomes one line and exit code 2."""
+    try:
+        app()
+    except AffectscopeError as error:
+        _say(f"affectscope: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("affectscope: interrupted; run the same command again and it goes on from here")
+        sys.exit(2)

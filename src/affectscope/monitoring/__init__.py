@@ -1,0 +1,1 @@
+"""Reading a model as it reads and writes."""

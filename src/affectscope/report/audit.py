@@ -1,0 +1,188 @@
+"""The audit report: `report.html` (self-contained, no network) and `report.json` (schema beside this file).
+
+The page is drawn from the JSON and from nothing else, so what a reader sees can be recomputed from the file.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectscope.concepts.emotions import EMOTIONS, cluster_of
+from affectscope.concepts.neutral import Message
+from affectscope.files import replacing
+from affectscope.monitoring.scan import Scan, scan
+from affectscope.report.figures import emotion_map, valence_arousal_plane
+from affectscope.validation.base import Measure, Result, Subject, experiments
+from affectscope.validation.situations import load_situations
+from affectscope.vectors.geometry import cosines
+
+FORMAT = "affectscope/report@1"
+
+
+def write_report(subject: Subject, results: list[Result], out: Path) -> Path:
+    """Write ``report.json`` and ``report.html`` into ``out``; returns the page's path.
+
+    Raises:
+        AffectscopeError: the disk is full or not writable.
+    """
+    content = report_content(subject, results)
+    with replacing(out / "report.json") as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    with replacing(out / "report.html") as temporary:
+        temporary.write_text(render(content), encoding="utf-8")
+    return out / "report.html"
+
+
+def report_content(subject: Subject, results: list[Result]) -> dict[str, Any]:
+    """Everything that the report says, as plain values."""
+    by_name = {r.name: r for r in results}
+    plots = {e.name: e.plot for e in experiments()}
+    vectors, corpus = subject.vectors, subject.corpus
+    return {
+        "format": FORMAT,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "affectscope": version("affectscope"),
+        "machine": {
+            "processor": _processor(),
+            "python": platform.python_version(),
+            "device": str(subject.model.device),
+        },
+        "model": vectors.model,
+        "layer": {"read": vectors.read_layer, "choice": vectors.recipe["layer_choice"], "layers": list(vectors.layers)},
+        "corpus": vectors.corpus,
+        "recipe": vectors.recipe,
+        "headline": headline(by_name),
+        "results": [r.as_dict() | {"figures": plots[r.name](r) if r.n else []} for r in results],
+        "map": emotion_map(vectors, by_name),
+        "plane": valence_arousal_plane(by_name),
+        "concepts": _concepts(subject, by_name),
+        "situations": _situations(subject) if set(load_situations()) & set(corpus.emotions) else [],
+    }
+
+
+def render(content: dict[str, Any]) -> str:
+    """The page for a report's content."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    folder = files("affectscope.report") / "templates"
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["measure"] = lambda m: Measure(**m).text()
+    # "</" would end the script element that carries the data.
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    page = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
+    return page.render(
+        report=content,
+        data=Markup(data),
+        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
+        script=Markup("".join((folder / name).read_text(encoding="utf-8") for name in ("heat.js", "report.js"))),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def headline(results: dict[str, Result]) -> list[dict[str, Any]]:
+    """The tiles of the first screen: a number, its interval, what it is held against, and the verdict."""
+    wanted = (
+        ("recognition", "readers: mean rank", "Mean rank of the true emotion on unseen topics", "chance: mean rank", "chance"),
+        ("text_baselines", "gain of the readers over the best text baseline", "Gain over the best text-only baseline", "", "0 would be no gain"),
+        ("situations", "readers, standardised: argmax right", "Unnamed situations recognised before the reply", "", "paper's model: 10 of 12"),
+        ("geometry", "adjusted Rand index", "Agreement of clusters with the paper's", "adjusted Rand index, permuted (95th percentile)", "chance, 95th percentile"),
+        ("human_ratings", "PC1 and valence (RM77): |r|", "First component and human valence, |r|", "", "paper: 0.81"),
+        ("logit_lens", "own vector: percentile of the emotion's word", "Vocabulary percentile of the emotion's own word", "random direction: percentile of the emotion's word", "random directions"),
+    )  # fmt: skip
+    tiles = []
+    for name, measure, label, control, note in wanted:
+        result = results.get(name)
+        found = {m.name: m for m in result.measures} if result else {}
+        if result is None or measure not in found:
+            continue
+        against = f"{note} {found[control].text()}" if control in found else note
+        tiles.append(
+            {
+                "name": name,
+                "label": label,
+                "value": found[measure].text(),
+                "against": against,
+                "verdict": result.verdict,
+                "rule": result.rule,
+            }
+        )
+    return tiles
+
+
+def _concepts(subject: Subject, results: dict[str, Result]) -> dict[str, Any]:
+    """For each concept what a reader may ask of it: near and far ones, lens tokens, held-out rank, cluster."""
+    vectors = subject.vectors
+    matrix = cosines(vectors.vectors[vectors.place()])
+    lens = results["logit_lens"].data.get("table", {}) if "logit_lens" in results else {}
+    held = results["recognition"].data.get("by_emotion", {}) if "recognition" in results else {}
+    found = {}
+    for i, name in enumerate(vectors.concepts):
+        order = np.argsort(-matrix[i])
+        found[name] = {
+            "cluster": cluster_of(name) if name in EMOTIONS else "",
+            "near": [[vectors.concepts[j], round(float(matrix[i, j]), 2)] for j in order[1:6]],
+            "far": [[vectors.concepts[j], round(float(matrix[i, j]), 2)] for j in order[::-1][:3]],
+            "up": list(lens.get(name, {}).get("up", [])),
+            "down": list(lens.get(name, {}).get("down", [])),
+            "rank": round(held[name], 2) if name in held else None,
+        }
+    return found
+
+
+def _situations(subject: Subject) -> list[dict[str, Any]]:
+    """Token readings of our situations, for the heat-maps: the twelve emotions' z at every token."""
+    texts = load_situations()
+    chosen = [e for e in texts if e in subject.vectors.concepts]
+    return [
+        scan_content(scan(subject.model, subject.vectors, [Message("user", texts[e])], concepts=chosen))
+        | {"emotion": e}
+        for e in chosen
+    ]
+
+
+def scan_content(found: Scan) -> dict[str, Any]:
+    """A scan as plain values for a page."""
+    return {
+        "tokens": list(found.tokens),
+        "roles": list(found.roles),
+        "concepts": list(found.concepts),
+        "z": np.round(found.z, 2).T.tolist(),
+        "cosine": np.round(found.cosine, 4).T.tolist(),
+    }
+
+
+def render_scan(found: Scan, title: str) -> str:
+    """A page with one scan's heat-map, self-contained."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    folder = files("affectscope.report") / "templates"
+    data = json.dumps(scan_content(found) | {"title": title, "layer": found.layer}, ensure_ascii=False).replace(
+        "</", "<\\/"
+    )
+    page = Environment(autoescape=True).from_string((folder / "scan.html").read_text(encoding="utf-8"))
+    return page.render(
+        title=title,
+        layer=found.layer,
+        data=Markup(data),
+        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
+        script=Markup((folder / "heat.js").read_text(encoding="utf-8")),
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

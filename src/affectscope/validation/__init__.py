@@ -1,0 +1,1 @@
+"""Experiments on concept vectors: what they are, and what else they could be. One file an experiment."""
