@@ -41,12 +41,12 @@ def _small(**more):
             "num_key_value_heads": 2, "head_dim": 12, "max_position_embeddings": 512, "pad_token_id": 0, **more}  # fmt: skip
 
 
-def network_of(architecture: str):
+def network_of(architecture: str, **more):
     import transformers as t
 
     torch.manual_seed(0)
     configs = {
-        "llama": lambda: t.LlamaConfig(**_small()),
+        "llama": lambda: t.LlamaConfig(**_small(**more)),
         "qwen3": lambda: t.Qwen3Config(**_small()),
         "gemma3": lambda: t.Gemma3TextConfig(**_small(sliding_window=8, layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
         "gemma2": lambda: t.Gemma2Config(**_small(sliding_window=8)),
@@ -85,6 +85,7 @@ def own_cache(request, tmp_path, monkeypatch):
         monkeypatch.setenv("AFFECTSCOPE_CACHE", str(tmp_path / "cache"))
 
 
+WIDTH = 192  # of the planted model: wide, so that projecting neutral components out costs a direction little
 CONCEPTS = ("angry", "calm", "happy", "proud", "sad", "tired")
 
 
@@ -123,9 +124,9 @@ def planted(tokenizer):
     """A tiny model with known directions written into its residual stream, its corpus and its vectors."""
     from affectscope.models.load import wrap
 
-    network = network_of("llama")
+    network = network_of("llama", hidden_size=WIDTH)
     torch.manual_seed(3)
-    directions = torch.linalg.qr(torch.randn(48, len(CONCEPTS)))[0].T  # orthonormal rows
+    directions = torch.linalg.qr(torch.randn(WIDTH, len(CONCEPTS)))[0].T  # orthonormal rows
     with torch.no_grad():
         for e in range(len(CONCEPTS)):
             token = tokenizer.convert_tokens_to_ids(MARKERS[e])
@@ -133,15 +134,17 @@ def planted(tokenizer):
     return wrap(network, tokenizer, name="planted"), directions.numpy()
 
 
-@pytest.fixture
-def planted_read(planted):
+@pytest.fixture(scope="session")
+def planted_read(planted, tmp_path_factory):
     from affectscope.vectors.extract import read_corpus
 
     model, _ = planted
-    return read_corpus(model, planted_corpus(), [0, 1, 2], neutral=plain_neutral())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AFFECTSCOPE_CACHE", str(tmp_path_factory.mktemp("planted")))
+        return read_corpus(model, planted_corpus(), [0, 1, 2], neutral=plain_neutral())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def planted_vectors(planted_read):
     from affectscope.vectors.extract import extract
 

@@ -56,7 +56,7 @@ def test_a_missing_model_gets_one_clear_line(name, says):
 
 
 def test_a_folder_without_a_model_is_told(tmp_path):
-    with pytest.raises(AffectscopeError, match="holds no config.json"):
+    with pytest.raises(AffectscopeError, match=r"holds no config.json"):
         load(str(tmp_path))
 
 

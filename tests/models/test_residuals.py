@@ -63,5 +63,5 @@ def test_nan_is_a_fault_and_not_a_vector(tokenizer):
     model = wrap(network_of("llama"), tokenizer)
     with torch.no_grad():
         model.network.model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
-    with pytest.raises(AffectscopeError, match="NaN or Inf.*float32"):
+    with pytest.raises(AffectscopeError, match=r"NaN or Inf.*float32"):
         list(pooled(model, [[5] * 10], [1]))

@@ -110,6 +110,16 @@ def load_stories(path: Path | str | None = None, topics: int | None = None) -> C
     return corpus.restricted(corpus.topics[:topics])
 
 
+def load_second_style() -> Corpus:
+    """Stories on four of our topics by other writers to another brief: literary and understated, for testing only.
+
+    A direction that carries over to them has not merely learnt the habits of the first style.
+    """
+    folder = _DATA / "stories_second"
+    names = [topic for topic in premises() if (folder / f"{topic}.jsonl").is_file()]
+    return Corpus(tuple(s for name in names for s in _read(folder / f"{name}.jsonl")), "affectscope second style 1")
+
+
 def require_crossed(corpus: Corpus) -> None:
     """Refuse a corpus whose cells are not equally full.
 

@@ -72,12 +72,14 @@ def scan(
     *,
     concepts: Sequence[str] | None = None,
     layer: int | None = None,
+    reply: bool = False,
 ) -> Scan:
     """Read every token of a text (a string) or conversation (messages).
 
     Args:
         concepts: those to read; all when None.
         layer: one of the artefact's layers; its read layer when None.
+        reply: end a conversation where the assistant is about to speak.
 
     Raises:
         AffectscopeError: vectors of another model, an unknown concept or layer, an empty or too long text, NaN.
@@ -85,7 +87,7 @@ def scan(
     vectors.require_model(model.identity, model.anatomy.d_model, model.anatomy.depth)
     chosen = vectors.select(list(concepts)) if concepts else list(range(len(vectors.concepts)))
     place = vectors.place(layer)
-    tokens = _plain(model, text) if isinstance(text, str) else tokenize(model, text)
+    tokens = _plain(model, text) if isinstance(text, str) else tokenize(model, text, reply)
     if not tokens.ids:
         raise AffectscopeError("the text is empty: give at least one word")
     if len(tokens.ids) > LONGEST:

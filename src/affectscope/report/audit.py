@@ -93,8 +93,9 @@ def headline(results: dict[str, Result]) -> list[dict[str, Any]]:
     """The tiles of the first screen: a number, its interval, what it is held against, and the verdict."""
     wanted = (
         ("recognition", "readers: mean rank", "Mean rank of the true emotion on unseen topics", "chance: mean rank", "chance"),
-        ("text_baselines", "gain of the readers over the best text baseline", "Gain over the best text-only baseline", "", "0 would be no gain"),
-        ("situations", "readers, standardised: argmax right", "Unnamed situations recognised before the reply", "", "paper's model: 10 of 12"),
+        ("text_baselines", "gain of the readers over the best text baseline", "Gain of the readers over the best reader of the words", "", "0 would be no gain"),
+        ("other_style", "gain of the readers over the best text baseline", "The same gain on stories of another style", "", "0 would be no gain"),
+        ("situations", "vectors, standardised: argmax right", "Situations recognised before the reply, by the vectors", "", "paper's model: 10 of 12"),
         ("geometry", "adjusted Rand index", "Agreement of clusters with the paper's", "adjusted Rand index, permuted (95th percentile)", "chance, 95th percentile"),
         ("human_ratings", "PC1 and valence (RM77): |r|", "First component and human valence, |r|", "", "paper: 0.81"),
         ("logit_lens", "own vector: percentile of the emotion's word", "Vocabulary percentile of the emotion's own word", "random direction: percentile of the emotion's word", "random directions"),
@@ -144,7 +145,7 @@ def _situations(subject: Subject) -> list[dict[str, Any]]:
     texts = load_situations()
     chosen = [e for e in texts if e in subject.vectors.concepts]
     return [
-        scan_content(scan(subject.model, subject.vectors, [Message("user", texts[e])], concepts=chosen))
+        scan_content(scan(subject.model, subject.vectors, [Message("user", texts[e])], concepts=chosen, reply=True))
         | {"emotion": e}
         for e in chosen
     ]

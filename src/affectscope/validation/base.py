@@ -111,11 +111,11 @@ def register(experiment: Experiment) -> Experiment:
 
 
 def experiments() -> tuple[Experiment, ...]:
-    """Every experiment, in the order of the report."""
+    """Every experiment: ours in the order of the report, then those that others registered."""
     # Imported here so that this module, which each of them imports, stays free of them.
-    from affectscope.validation import battery  # noqa: F401
+    from affectscope.validation.battery import BATTERY
 
-    return tuple(_EXPERIMENTS.values())
+    return (*BATTERY, *(e for e in _EXPERIMENTS.values() if e not in BATTERY))
 
 
 def run(experiment: Experiment, subject: Subject, progress: Progress = silent) -> Result:

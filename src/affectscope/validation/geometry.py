@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from affectscope.concepts.emotions import EMOTIONS, cluster_of
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, register
-from affectscope.validation.statistics import bootstrap, permutation_p
+from affectscope.validation.statistics import half_samples, permutation_p
 from affectscope.vectors.activations import Progress
 from affectscope.vectors.extract import unit
 from affectscope.vectors.geometry import clustered_order, cosines, kmeans_labels, principal_components
@@ -25,15 +25,15 @@ def run(subject: Subject, progress: Progress) -> Result:
     partitions = [kmeans_labels(vectors, min(10, len(vectors)), seed)[known] for seed in range(SEEDS)]
     scores = [float(adjusted_rand_score(paper, labels)) for labels in partitions]
     rng = np.random.default_rng(0)
+
+    def agreement(rows: np.ndarray) -> float:
+        return float(np.mean([adjusted_rand_score(paper[rows], labels[rows]) for labels in partitions]))
+
     null = np.array([adjusted_rand_score(rng.permutation(paper), partitions[0]) for _ in range(NULL_DRAWS)])
     noise = unit(rng.standard_normal(vectors.shape))
     flat = float(adjusted_rand_score(paper, kmeans_labels(noise, min(10, len(vectors)))[known])) if len(known) else 0.0
     progress("geometry", 1, 1)
-    low, high = (
-        bootstrap(lambda i: float(adjusted_rand_score(paper[i], partitions[0][i])), len(known), draws=1000)
-        if len(known)
-        else (0.0, 0.0)
-    )
+    low, high = half_samples(agreement, len(known)) if len(known) else (0.0, 0.0)
     value, p = float(np.mean(scores)), permutation_p(float(np.mean(scores)), null)
     components = principal_components(vectors)
     matrix, order = cosines(vectors), clustered_order(vectors)
@@ -59,7 +59,7 @@ def run(subject: Subject, progress: Progress) -> Result:
             Measure("adjusted Rand index, permuted (95th percentile)", float(np.percentile(null, 95)), control=True),
         ),
         caveat="k-means starts differ: the index is the mean over "
-        f"{SEEDS} seeds, which range from {min(scores):.2f} to {max(scores):.2f}. The interval resamples emotions.",
+        f"{SEEDS} seeds, which range from {min(scores):.2f} to {max(scores):.2f}. The interval is over random halves of the emotions.",
         data={
             "matrix": np.round(matrix[np.ix_(order, order)], 3).tolist(),
             "order": [concepts[i] for i in order],

@@ -16,7 +16,7 @@ from affectscope.validation.recognition import HeldOut, held_out_ranks
 from affectscope.validation.statistics import cluster_interval
 from affectscope.vectors.activations import Progress
 
-FOLDS = 4
+FOLDS = 3
 
 
 def run(subject: Subject, progress: Progress) -> Result:

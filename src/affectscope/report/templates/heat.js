@@ -10,8 +10,9 @@ function heatColour(z) {
 function drawHeat(box, scan, concept) {
   const row = scan.concepts.indexOf(concept);
   const pieces = document.createDocumentFragment();
+  const first = scan.roles.findIndex((role) => role !== "template"); // what a template puts in front is the same everywhere
   scan.tokens.forEach((token, i) => {
-    if (!token) return;
+    if (!token || i < first) return;
     const span = document.createElement("span");
     const z = scan.z[row][i];
     span.textContent = token;

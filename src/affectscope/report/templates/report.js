@@ -67,7 +67,7 @@ function drawMap(marked) {
   });
   const i = map.names.indexOf(marked);
   if (i >= 0) traces.push({ type: "scatter", mode: "markers+text", x: [map.x[i]], y: [map.y[i]], text: [marked], textposition: "bottom center", textfont: { size: 14, color: css("--ink") }, marker: { size: 22, color: "rgba(0,0,0,0)", line: { width: 3, color: css("--ink") } }, showlegend: false, hoverinfo: "skip" });
-  const hidden = { showticklabels: false, zeroline: false, showgrid: false };
+  const hidden = { showticklabels: false, zeroline: false, showgrid: false, showline: false };
   const narrow = byId("map-plot").clientWidth < 560;
   if (narrow) traces.slice(0, map.order.length).forEach((t) => { t.mode = "markers"; });
   Plotly.react("map-plot", traces, layoutOf({ xaxis: hidden, yaxis: hidden, margin: { l: 8, r: 8, t: 8, b: 8 }, legend: { orientation: "h", y: -0.02, x: 0, font: { size: 11 } }, hovermode: "closest" }), CONFIG);
@@ -141,7 +141,7 @@ function situationHeats() {
     box.replaceChildren(...report.situations.map((scan) => {
       const concept = byId("own").checked ? scan.emotion : byId("concept").value;
       const part = element("div"), heat = element("div", undefined, "heat");
-      part.append(element("strong", `evokes: ${scan.emotion}`), element("span", `   coloured by ${concept}`, "scale"), heat);
+      part.append(element("strong", `evokes: ${scan.emotion}`), element("span", `coloured by ${concept}`, "scale by"), heat);
       drawHeat(heat, scan, concept);
       return part;
     }));

@@ -1,0 +1,69 @@
+"""What every bench shares: interleaved timing, a paired interval, and the closing JSON line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """Every bench takes ``--quick``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer texts and rounds")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds of interleaved runs")
+    return parser.parse_args()
+
+
+def interleaved(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of each job, one run of each a round in a shuffled order, after one warm-up of each."""
+    rng = np.random.default_rng(0)
+    names = list(jobs)
+    for name in names:
+        jobs[name]()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for index in rng.permutation(len(names)):
+            name = names[index]
+            start = time.perf_counter()
+            jobs[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def paired(slow: np.ndarray, fast: np.ndarray) -> tuple[float, float, float]:
+    """Median of ``slow / fast`` over rounds, with its 95 % bootstrap interval."""
+    ratios = slow / fast
+    picks = np.random.default_rng(0).integers(0, len(ratios), (4000, len(ratios)))
+    low, high = np.percentile(np.median(ratios[picks], axis=1), [2.5, 97.5])
+    return float(np.median(ratios)), float(low), float(high)
+
+
+def report(claim: str, ratio: tuple[float, float, float], goal: float, dtype: str, **more: object) -> None:
+    """One JSON line: the claim holds when the interval's low end clears the goal less 0.01."""
+    value, low, high = (round(x, 3) for x in ratio)
+    line = {
+        "claim": claim,
+        "ratio": value,
+        "low": low,
+        "high": high,
+        "goal": goal,
+        "machine": machine(),
+        "dtype": dtype,
+    }
+    print(json.dumps(line | more), flush=True)
+
+
+def machine() -> str:
+    """Processor and core count."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        return f"{names[0]}, {len(names)} cores"
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

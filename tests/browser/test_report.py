@@ -1,0 +1,113 @@
+"""The report as its reader opens it: from disk, in Chromium, with no network."""
+
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    assert path, "no Chromium: `make test` installs it"
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+    ]
+    with sync_playwright() as p:
+        opened = p.chromium.launch(executable_path=path, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, real_audit, request):
+    width = getattr(request, "param", 1280)
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened.errors, opened.asked = [], []
+    opened.on("console", lambda m: opened.errors.append(m.text) if m.type == "error" else None)
+    opened.on("pageerror", lambda e: opened.errors.append(str(e)))
+    opened.on("request", lambda r: opened.asked.append(r.url))
+    opened.goto((real_audit / "report.html").as_uri())
+    opened.wait_for_selector("html[data-ready=yes]")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("page", [390, 1280], indirect=True)
+def test_it_opens_without_errors_or_network_at_any_width(page):
+    page.wait_for_selector("#map-plot .scatterlayer .point")
+    assert page.errors == []
+    assert [url for url in page.asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 1
+
+
+def test_the_first_screen_says_model_layer_and_how_good(page):
+    first = page.inner_text("main")[:1500]
+    assert "smollm2-135m" in first
+    assert "layer 19" in first
+    box = page.locator(".tile").first.bounding_box()
+    assert box["y"] + box["height"] < 900
+    assert page.locator(".tile .chip").count() >= 5
+
+
+def test_search_marks_an_emotion_and_tells_of_it(page):
+    page.fill("#search", "desper")
+    assert page.inner_text("#found") == "desperate"
+    assert page.inner_text("#panel").startswith("desperate")
+    assert "nearest" in page.inner_text("#panel")
+    page.fill("#search", "zzz")
+    assert page.inner_text("#found") == "no such emotion here"
+
+
+def test_hovering_a_point_tells_of_it(page):
+    page.locator("#map-plot").scroll_into_view_if_needed()
+    before = page.inner_text("#panel")
+    points = page.locator("#map-plot .scatterlayer .point")
+    box = points.nth(40).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 - 30, box["y"])
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    page.wait_for_function("t => document.getElementById('panel').innerText !== t", arg=before)
+    assert "nearest" in page.inner_text("#panel")
+
+
+def test_dark_and_light(page):
+    def ground():
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    before = ground()
+    page.click("#theme")
+    assert ground() != before
+    assert page.errors == []
+
+
+def test_every_chart_has_a_title_and_named_axes(page):
+    for card in page.locator("section.card:has(.plot)").all():
+        assert card.locator("h3").inner_text().strip()
+    titles = page.evaluate(
+        "[...document.querySelectorAll('.plot[data-name]')].map(p => [p.layout.xaxis.title, p.layout.yaxis.title, p.data[0].type])"
+    )
+    assert titles
+    assert all(kind == "heatmap" or (x and y) or kind in ("bar", "scatter") for x, y, kind in titles)
+
+
+def test_situations_can_be_coloured_by_any_concept(page):
+    assert page.locator("#heats .heat").count() == 12
+    before = page.locator("#heats .heat span").nth(30).get_attribute("title")
+    page.select_option("#concept", "angry")
+    assert page.locator("#heats .heat span").nth(30).get_attribute("title") != before
+    assert "angry" in page.locator("#heats .heat span").nth(30).get_attribute("title")
+
+
+def test_the_lens_table_answers(page):
+    rows = page.locator("#lens-table tbody tr").count()
+    page.fill("#lens-search", "furious")
+    assert page.locator("#lens-table tbody tr").count() == rows + 1
+    assert page.locator("#lens-table tbody tr").first.inner_text().startswith("furious")

@@ -1,0 +1,186 @@
+"""The command line as a user meets it: real processes, exit codes, one line of complaint."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import network_of, planted_corpus
+
+COMMAND = [str(Path(sys.executable).with_name("affectscope"))]
+
+
+def run(*args, cwd=None, data=None, env=None):
+    return subprocess.run(
+        [*COMMAND, *map(str, args)], capture_output=True, cwd=cwd, input=data, env={**os.environ, **(env or {})}, timeout=300, check=False
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, tokenizer):
+    """A folder with a tiny model whose tokenizer knows no English, and a corpus for it."""
+    folder = tmp_path_factory.mktemp("cli")
+    network_of("llama").save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    rows = [
+        {"emotion": s.emotion, "topic": s.topic, "person": s.person, "text": s.text} for s in planted_corpus().stories
+    ]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    os.environ["AFFECTSCOPE_CACHE"] = str(folder / "cache")
+    made = run(
+        "extract", "model", "--corpus", "corpus.jsonl", "--layers", "all", "--dtype", "float32", "--json", cwd=folder
+    )
+    assert made.returncode == 0, made.stderr.decode()
+    assert json.loads(made.stdout)["layers"] == [0, 1, 2]
+    return folder
+
+
+def complaint(result):
+    """The one line that a failed command must end with."""
+    assert result.returncode == 2, result
+    lines = result.stderr.decode().strip().splitlines()
+    assert "Traceback" not in result.stderr.decode()
+    assert lines[-1].startswith("affectscope: ")
+    return lines[-1]
+
+
+def test_help_names_every_command():
+    told = run("--help").stdout.decode()
+    for command in ("extract", "inspect", "validate", "audit", "scan", "doctor", "corpus"):
+        assert command in told
+
+
+def test_importing_the_package_and_its_help_load_nothing_heavy():
+    code = "import sys, affectscope, affectscope.cli; print([m for m in ('torch','transformers','numpy','sklearn','plotly','pyarrow') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
+
+
+def test_inspect_tells_what_a_file_holds(saved):
+    told = run("inspect", "model.vectors.safetensors", cwd=saved)
+    assert b"read at 1" in told.stdout
+    facts = json.loads(run("inspect", "--json", cwd=saved).stdout)
+    assert facts["corpus"]["stories"] == 36
+    near = json.loads(run("inspect", "--concept", "happy", "--json", cwd=saved).stdout)
+    assert near["concept"] == "happy"
+    assert len(near["nearest"]) >= 4
+
+
+def test_scan_reads_files_and_standard_input_alike(saved):
+    (saved / "text.txt").write_text("w1 w2 w3 m2 w4")
+    from_file = run(
+        "scan", "model.vectors.safetensors", "text.txt", "--model", "model", "-c", "happy,sad", "--json", cwd=saved
+    )
+    from_pipe = run("scan", "-", "--model", "model", "-c", "happy,sad", "--json", cwd=saved, data=b"w1 w2 w3 m2 w4")
+    assert from_file.returncode == 0, from_file.stderr
+    assert from_file.stdout == from_pipe.stdout
+    rows = [json.loads(line) for line in from_file.stdout.splitlines()]
+    assert [r["token"] for r in rows] == ["w1", "w2", "w3", "m2", "w4"]
+    assert set(rows[0]["z"]) == {"happy", "sad"}
+
+
+def test_scan_writes_files_and_a_terminal_view(saved):
+    out = run(
+        "scan",
+        "text.txt",
+        "--model",
+        "model",
+        "--html",
+        "s.html",
+        "--parquet",
+        "s.parquet",
+        "--jsonl",
+        "s.jsonl",
+        cwd=saved,
+    )
+    assert out.returncode == 0, out.stderr
+    page = (saved / "s.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert (saved / "s.parquet").stat().st_size > 0
+    view = run("scan", "text.txt", "--model", "model", "-c", "happy", cwd=saved).stdout.decode()
+    assert "happy" in view
+    assert "mean z" in view
+
+
+def test_corpus_command(saved):
+    report = json.loads(run("corpus", "corpus.jsonl", "--json", cwd=saved).stdout)
+    assert report["stories"] == 36
+    assert any("not 80-120" not in p for p in report["problems"]) or report["problems"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["extract", "./nowhere"], "neither a model folder nor a GGUF file"),
+        (["extract", "model", "--layers", "9", "--corpus", "corpus.jsonl"], "no layer 9"),
+        (["extract", "model", "--layers", "deep", "--corpus", "corpus.jsonl"], "use two-thirds, auto, all"),
+        (["extract", "model", "--corpus", "none.jsonl"], "cannot read none.jsonl"),
+        (["extract", "model", "--topics", "99"], "--topics 99"),
+        (["inspect", "none.safetensors"], "no vectors file"),
+        (["validate", "none.safetensors"], "no vectors file"),
+        (["validate", "--model", "model", "--corpus", "corpus.jsonl", "--only", "nope"], "unknown experiment 'nope'"),
+        (["scan", "none.txt"], "cannot read none.txt"),
+        (["scan", "text.txt", "-c", "hapy"], "did you mean happy"),
+        (["scan", "text.txt", "--model", "other"], "the vectors belong to model"),
+        (["doctor", "./nowhere"], "neither a model folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(saved, tokenizer, args, says):
+    (saved / "text.txt").write_text("w1 w2")
+    if "other" in args and not (saved / "other").exists():
+        network = network_of("llama")
+        network.model.layers[0].mlp.up_proj.weight.data += 1
+        network.save_pretrained(saved / "other")
+        tokenizer.save_pretrained(saved / "other")
+    before = {p for p in saved.iterdir() if p.name != "validation"}
+    assert says in complaint(run(*args, cwd=saved))
+    assert {p for p in saved.iterdir() if p.name != "validation"} == before
+
+
+@pytest.mark.parametrize(("data", "says"), [(b"", "is empty"), (b"ab\xff\xfe", "not UTF-8")])
+def test_bad_standard_input(saved, data, says):
+    assert says in complaint(run("scan", "-", "--model", "model", cwd=saved, data=data))
+
+
+def test_an_uncrossed_corpus_needs_a_flag(saved):
+    lines = (saved / "corpus.jsonl").read_text().splitlines()
+    (saved / "uneven.jsonl").write_text("\n".join(lines[:-1]))
+    args = ("extract", "model", "--corpus", "uneven.jsonl", "--out", "u.safetensors")
+    assert "--allow-uncrossed" in complaint(run(*args, cwd=saved))
+    assert run(*args, "--allow-uncrossed", cwd=saved).returncode == 0
+
+
+def test_settings_come_from_flags_then_environment_then_file(saved, tmp_path):
+    (tmp_path / "affectscope.toml").write_text('model = "./from-file"\n[doctor]\nmodel = "./from-section"\n')
+    assert "./from-section" in complaint(run("doctor", cwd=tmp_path))
+    assert "./from-variable" in complaint(run("doctor", cwd=tmp_path, env={"AFFECTSCOPE_MODEL": "./from-variable"}))
+    assert "./from-flag" in complaint(
+        run("doctor", "--model", "./from-flag", cwd=tmp_path, env={"AFFECTSCOPE_MODEL": "./x"})
+    )
+    (tmp_path / "affectscope.toml").write_text("model = ")
+    assert "affectscope.toml cannot be read" in complaint(run("doctor", cwd=tmp_path))
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(saved):
+    process = subprocess.Popen(
+        [*COMMAND, "extract", "model", "--corpus", "corpus.jsonl", "--layers", "0", "--out", "i.safetensors"], cwd=saved, stderr=subprocess.PIPE
+    )  # fmt: skip
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 2
+    assert (
+        told.strip().splitlines()[-1] == "affectscope: interrupted; run the same command again and it goes on from here"
+    )
+    assert "Traceback" not in told
+    assert not list(saved.glob("*i.safetensors*"))
+
+
+def test_doctor_tells_of_a_model(saved):
+    checks = {c["name"]: c for c in json.loads(run("doctor", "model", "--json", cwd=saved).stdout)}
+    assert all(checks[name]["passed"] for name in ("blocks", "residual stream", "unembedding", "packing"))
+    assert "tokens a second" in checks["reading speed"]["detail"]

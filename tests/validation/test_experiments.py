@@ -1,0 +1,154 @@
+"""Experiments say "shown" of a planted signal and do not say it of noise; controls stay flat."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.conftest import plain_neutral, planted_corpus
+
+from affectscope.errors import AffectscopeError
+from affectscope.validation.base import Experiment, Measure, Subject, experiments, register, run
+from affectscope.validation.human_ratings import cross_validated
+from affectscope.validation.recognition import held_out_ranks
+from affectscope.validation.statistics import bootstrap_mean, cluster_interval, correlation, permutation_p
+from affectscope.vectors.extract import extract, read_corpus
+
+BY_NAME = {e.name: e for e in experiments()}
+
+
+@pytest.fixture(scope="module")
+def subject(planted, planted_read, planted_vectors):
+    return Subject(planted[0], planted_vectors, planted_read)
+
+
+@pytest.fixture(scope="module")
+def noise(planted, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AFFECTSCOPE_CACHE", str(tmp_path_factory.mktemp("noise")))
+        read = read_corpus(planted[0], planted_corpus(share=0.0), [1], neutral=plain_neutral())
+    return Subject(planted[0], extract(read, 1, neutral=plain_neutral()), read)
+
+
+def test_the_battery_is_complete():
+    expected = {
+        "recognition",
+        "text_baselines",
+        "other_style",
+        "layer_curve",
+        "geometry",
+        "human_ratings",
+        "logit_lens",
+        "situations",
+    }
+    assert set(BY_NAME) == expected
+
+
+def test_a_planted_signal_is_shown_and_its_controls_are_flat(subject):
+    result = run(BY_NAME["recognition"], subject)
+    assert result.verdict == "shown"
+    assert result.measure("readers: mean rank").value < 1.5
+    for control in ("random directions: mean rank", "readers of shuffled labels: mean rank"):
+        assert 2.5 < result.measure(control).value < 4.5  # chance is 3.5
+
+
+def test_noise_is_not_shown(noise):
+    result = run(BY_NAME["recognition"], noise)
+    assert result.verdict == "not shown"
+    assert 2.5 < result.measure("readers: mean rank").value < 4.5
+
+
+def test_held_out_topics_do_not_help_to_fit(subject):
+    """Corrupting a held-out topic changes that topic's ranks and no other's."""
+    before = held_out_ranks(subject.read, 1, 3, controls=False)
+    held = before.topic == 0
+    stories = subject.read.stories(1)
+
+    class Corrupted:
+        corpus, recipe = subject.read.corpus, subject.read.recipe
+
+        def stories(self, layer):
+            values = stories.values.copy()
+            values[held] = np.random.default_rng(0).standard_normal(values[held].shape)
+            return type(stories)(values, stories.concept, stories.topic)
+
+        def components(self, layer):
+            return subject.read.components(layer)
+
+    after = held_out_ranks(Corrupted(), 1, 6, controls=False)
+    assert after.readers[held].mean() > before.readers[held].mean()
+
+
+def test_layer_curve_and_text_baselines_run_and_draw(subject):
+    for name in ("layer_curve", "text_baselines"):
+        result = run(BY_NAME[name], subject)
+        figures = BY_NAME[name].plot(result)
+        assert figures
+        assert all(f["layout"]["xaxis"]["title"]["text"] and f["title"] for f in figures)
+        json.dumps([result.as_dict(), figures])
+
+
+def test_words_that_carry_the_signal_make_text_win_or_tie(subject):
+    """Marker words are in the text itself, so residuals cannot be said to add anything."""
+    assert run(BY_NAME["text_baselines"], subject).verdict in ("not shown", "contrary")
+
+
+def test_every_verdict_has_a_rule_and_every_measure_an_interval_or_a_reason(subject):
+    result = run(BY_NAME["recognition"], subject)
+    assert result.rule.startswith("shown if")
+    assert result.seconds > 0
+    assert all(
+        m.low is not None and m.low <= m.value <= (m.high or 0)
+        for m in result.measures
+        if not m.name.startswith("chance")
+    )
+
+
+def test_a_name_is_taken_once():
+    with pytest.raises(ValueError, match="exists already"):
+        register(Experiment("recognition", lambda _s, _p: None, lambda _r: []))
+
+
+def test_unknown_experiments_are_told(subject):
+    from affectscope.api import validate
+
+    with pytest.raises(AffectscopeError, match="unknown experiment 'nope': use one of recognition"):
+        validate(subject, only=["nope"])
+
+
+def test_measures_read_well():
+    assert Measure("m", 2.613, 2.4, 2.83).text() == "2.61 [2.4, 2.83]"
+    assert Measure("p", 0.0004).text() == "4.0e-04"
+    assert Measure("g", 12.0, unit=" %").text() == "12 %"
+
+
+def test_intervals_cover_their_mean():
+    """Of 200 samples of known mean about 95 % of intervals hold it."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for seed in range(200):
+        _, low, high = bootstrap_mean(rng.standard_normal(40))
+        held += low <= 0 <= high
+        assert seed >= 0
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_clusters_widen_an_interval():
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(10), 50)
+    values = rng.standard_normal(10)[cluster] + 0.1 * rng.standard_normal(500)
+    _, low, high = cluster_interval(values, cluster)
+    _, narrow_low, narrow_high = cluster_interval(values, np.arange(500))
+    assert high - low > 2 * (narrow_high - narrow_low)
+
+
+def test_permutation_p_is_never_zero():
+    assert permutation_p(10, np.zeros(99)) == 0.01
+    assert permutation_p(0, np.zeros(99)) == 1
+
+
+def test_the_held_out_word_probe_finds_what_is_there_and_nothing_else():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((80, 30))
+    human = vectors @ rng.standard_normal(30)
+    assert correlation(cross_validated(vectors, human), human) > 0.9
+    assert abs(correlation(cross_validated(vectors, rng.standard_normal(80)), rng.standard_normal(80))) < 0.35
