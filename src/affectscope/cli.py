@@ -7,6 +7,7 @@ line, exit 2.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 import tomllib
@@ -411,13 +412,22 @@ def _colour(z: float) -> str:
     return f"black on rgb({red},{green},{blue})"
 
 
+class _Interrupted(BaseException):
+    """Control-C. Not a KeyboardInterrupt, which typer would turn into its own word and exit code."""
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise _Interrupted
+
+
 def main() -> None:
     """Run the command line; bad input becomes one line and exit code 2."""
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except AffectscopeError as error:
         _say(f"affectscope: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except _Interrupted:
         _say("affectscope: interrupted; run the same command again and it goes on from here")
         sys.exit(2)

@@ -16,7 +16,7 @@ from affectscope.vectors.readers import (
 )
 
 
-def noisy(concepts=8, topics=12, d=40, loud=30.0, seed=0):
+def noisy(concepts=8, topics=12, d=40, loud=8.0, seed=0):
     """Concepts differ along quiet directions while loud ones vary within every concept."""
     rng = np.random.default_rng(seed)
     signal = np.zeros((concepts, d))

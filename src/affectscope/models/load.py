@@ -60,8 +60,10 @@ class Model:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Ids of the tokenizer's special tokens; they are never averaged over."""
-        return frozenset(self.tokenizer.all_special_ids)
+        """Ids of the tokenizer's special tokens, which are never averaged over. An unknown word is text all the same."""
+        tokenizer = self.tokenizer
+        structural = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+        return frozenset(i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id or i in structural)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a plain text: BOS where the tokenizer adds one; special tokens in the text stay text."""
