@@ -61,6 +61,8 @@ def _convert(gguf: Path, folder: Path) -> None:
         loaded = AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32)
         config = AutoConfig.from_pretrained(place, gguf_file=name)
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
+    except ImportError as error:
+        raise AffectscopeError(f"cannot convert {gguf.name}: {str(error).splitlines()[0]}") from error
     except Exception as error:  # the reader fails in many ways on a damaged file; each means the same to the user
         line = f"{type(error).__name__}: {error}".splitlines()[0][:160]
         raise AffectscopeError(

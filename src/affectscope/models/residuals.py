@@ -147,7 +147,7 @@ def _weights(model: Model, texts: Sequence[Sequence[int]], indices: Sequence[int
         counted = [p for p in range(skip, len(text)) if text[p] not in model.special_ids]
         if not counted:
             raise AffectscopeError(
-                f"text {indices[row] + 1} has {len(text)} tokens and is read from the {skip}th on: "
+                f"text {indices[row] + 1} has {len(text)} tokens, and none of them counts from position {skip} on: "
                 "leave it out or write it longer"
             )
         weights[row, torch.tensor(counted) + start] = 1 / len(counted)

@@ -20,11 +20,11 @@ import torch
 from affectscope.concepts.neutral import Message
 from affectscope.errors import AffectscopeError
 from affectscope.files import replacing
-from affectscope.models.chat import PHASES, ROLES, TEMPLATE, ChatTokens, tokenize
+from affectscope.models.chat import TEMPLATE, ChatTokens, tokenize
 from affectscope.models.load import Model
 from affectscope.models.residuals import visit
-from affectscope.vectors.artefact import POSITION_BINS, PROBES, ConceptVectors
-from affectscope.vectors.baseline import START
+from affectscope.vectors.artefact import PROBES, ConceptVectors
+from affectscope.vectors.baseline import POOLED_CELL, cells
 
 LONGEST = 32_768
 """Tokens that one scan takes at most; a longer text is refused with advice, not cut in silence."""
@@ -131,22 +131,10 @@ def _plain(model: Model, text: str) -> ChatTokens:
 def _baseline(vectors: ConceptVectors, place: int, tokens: ChatTokens) -> tuple[np.ndarray, np.ndarray]:
     """Mean and s.d. ``[tokens, concepts]`` of the readers' score for each token's cell."""
     probe = PROBES.index("readers")
-    where, start, before = [], 0, ""
-    for position, (role, phase) in enumerate(zip(tokens.roles, tokens.phases, strict=True)):
-        if role != before:
-            start, before = position, role
-        # A cell without tokens holds the pooled baseline; the tool_call phase of plain text is always such a cell.
-        cell = (
-            (ROLES.index("text"), PHASES.index("tool_call"))
-            if role == TEMPLATE
-            else (ROLES.index(role), PHASES.index(phase))
-        )
-        where.append((*cell, int(position - start >= START)))
-    roles, phases, bins = np.array(where).T
-    assert bins.max() < len(POSITION_BINS)
-    return vectors.baseline_mean[probe, place][roles, phases, bins], vectors.baseline_std[probe, place][
-        roles, phases, bins
-    ]
+    where = np.array(cells(tokens))
+    where[where < 0] = POOLED_CELL
+    mean, std = (array[probe, place] for array in (vectors.baseline_mean, vectors.baseline_std))
+    return mean.reshape(-1, mean.shape[-1])[where], std.reshape(-1, std.shape[-1])[where]
 
 
 def read_input(source: bytes, name: str) -> str | list[Message]:

@@ -18,6 +18,7 @@ from affectscope.validation.text_baselines import (
     embedding_folder,
     embedding_ranks,
     rank_figure,
+    rank_rows,
     tfidf_ranks,
     windows,
 )
@@ -84,19 +85,7 @@ def run(subject: Subject, progress: Progress) -> Result:
         unit="stories",
         measures=tuple(measures),
         caveat="The second style shares topics and language with the first; a corpus by other hands would be a harder test.",
-        data={
-            "rows": [
-                {
-                    "name": m.name.removesuffix(": mean rank"),
-                    "value": m.value,
-                    "low": m.low,
-                    "high": m.high,
-                    "text": m.control,
-                }
-                for m in measures
-                if m.low is not None and m.name.endswith("mean rank")
-            ]
-        },
+        data={"rows": rank_rows(measures)},
     )
 
 

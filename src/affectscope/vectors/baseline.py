@@ -26,6 +26,8 @@ FEWEST_TOKENS = 200
 """A cell with fewer tokens takes the pooled baseline of all cells."""
 START = 20
 """Tokens of a message that count as its start (``POSITION_BINS[0]``)."""
+POOLED_CELL = PHASES.index("tool_call") * len(POSITION_BINS)
+"""Flat index of a cell that no token can fall in (a tool call in plain text), so that it holds the pooled baseline."""
 
 
 @dataclass(frozen=True)
