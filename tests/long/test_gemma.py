@@ -6,6 +6,7 @@ import pytest
 
 from affectscope import api
 from affectscope.concepts.stories import load_stories
+from affectscope.validation.base import Subject
 
 pytestmark = pytest.mark.real
 
@@ -22,5 +23,5 @@ def test_gemma_is_read_and_its_emotions_are_recognised(tmp_path):
     model = load(str(path))
     assert all(c.passed for c in model.checks if c.name != "packing")
     vectors, read = api.extract(model, load_stories(topics=4), layers="two-thirds")
-    (result,) = api.validate(api.Subject(model, vectors, read), only=["recognition"])
+    (result,) = api.validate(Subject(model, vectors, read), only=["recognition"])
     assert result.verdict == "shown"
