@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from affectscope.concepts.stories import Story
+from affectscope.models.load import default_dtype
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, Verdict, register
 from affectscope.validation.recognition import FOLDS, held_out_ranks
 from affectscope.validation.statistics import cluster_interval
@@ -169,7 +170,7 @@ def _embed(texts: tuple[str, ...], batch: int = 64) -> np.ndarray:
     folder = embedding_folder()
     assert folder is not None
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    network = AutoModel.from_pretrained(folder).eval()
+    network = AutoModel.from_pretrained(folder, dtype=default_dtype("cpu")).eval()
     rows = []
     with torch.inference_mode():
         for start in range(0, len(texts), batch):
@@ -177,7 +178,7 @@ def _embed(texts: tuple[str, ...], batch: int = 64) -> np.ndarray:
                 list(texts[start : start + batch]), padding=True, truncation=True, max_length=256, return_tensors="pt"
             )
             mask = encoded["attention_mask"][..., None].float()
-            rows.append(((network(**encoded).last_hidden_state * mask).sum(1) / mask.sum(1)).numpy())
+            rows.append(((network(**encoded).last_hidden_state.float() * mask).sum(1) / mask.sum(1)).numpy())
     return unit(np.concatenate(rows))
 
 
