@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-from affectscope.concepts.stories import Corpus, load_stories, require_crossed
+from affectscope.concepts.stories import OWN_AUTHOR, Corpus, load_stories, require_crossed
 from affectscope.errors import AffectscopeError
-from affectscope.files import replacing
+from affectscope.files import json_text, replacing
 from affectscope.models.load import Model
 from affectscope.report.audit import write_report
 from affectscope.validation.base import Experiment, Result, Subject, experiments, run
@@ -35,7 +34,8 @@ def parse_layers(spec: str, model: Model) -> list[int]:
     layers: set[int] = set()
     for part in spec.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        numbers = (first + last).isascii() and first.isdigit() and (not dash or last.isdigit())
+        if not numbers or (dash and int(last) < int(first)):
             raise AffectscopeError(f"--layers {spec!r}: use two-thirds, auto, all, or numbers such as 12,18-20")
         layers |= set(range(int(first), int(last or first) + 1))
     if outside := [layer for layer in layers if layer >= depth]:
@@ -84,7 +84,13 @@ def subject_of(
         AffectscopeError: vectors of another model, or a corpus other than the one they were extracted from.
     """
     vectors.require_model(model.identity, model.anatomy.d_model, model.anatomy.depth)
-    corpus = corpus or load_stories().restricted(vectors.corpus["topics"])
+    if corpus is None and vectors.corpus["author"] != OWN_AUTHOR:
+        raise AffectscopeError(
+            f"the vectors were extracted from {vectors.corpus['author']}: name that file with --corpus"
+        )
+    corpus = corpus or load_stories()
+    topics = set(vectors.corpus["topics"])
+    corpus = corpus.restricted(topics) if topics <= set(corpus.topics) else corpus
     if corpus.hash != vectors.corpus["hash"]:
         raise AffectscopeError("the vectors were extracted from another corpus: name it with --corpus")
     facts = vectors.recipe
@@ -120,7 +126,7 @@ def validate(
 def write_results(results: list[Result], path: Path) -> None:
     """All results as one JSON file."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps([r.as_dict() for r in results], indent=1), encoding="utf-8")
+        temporary.write_text(json_text([r.as_dict() for r in results], indent=1), encoding="utf-8")
 
 
 def audit(

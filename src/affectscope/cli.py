@@ -156,6 +156,8 @@ def validate(
     only: Annotated[str, typer.Option(help="Experiments to run, separated by commas.")] = "",
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
+    blocks: BlocksOpt = "",
+    final_norm: NormOpt = "",
     as_json: JsonOpt = False,
 ) -> None:
     """Test what the vectors are: recognition, text baselines, layers, geometry, ratings, words, situations."""
@@ -165,7 +167,9 @@ def validate(
 
     found = load_vectors(vectors_file or vectors)
     wanted = [name.strip() for name in only.split(",") if name.strip()]
-    loaded = _load(model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device)
+    loaded = _load(
+        model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device, blocks, final_norm
+    )
     with _Progress() as progress:
         subject = api.subject_of(loaded, found, _corpus(corpus, None) if corpus else None, progress)
         results = api.validate(subject, only=wanted, progress=progress, tell=lambda r: progress.say(_line(r)))
@@ -230,6 +234,8 @@ def scan(
     html: Annotated[Path | None, typer.Option(help="Write a page here.")] = None,
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
+    blocks: BlocksOpt = "",
+    final_norm: NormOpt = "",
 ) -> None:
     """Read a text token by token: how far each concept's representation lies from its baseline (z)."""
     from affectscope.files import replacing
@@ -243,7 +249,9 @@ def scan(
     found = load_vectors(path)
     chosen = [name.strip() for name in concepts.split(",") if name.strip()]
     found.select(chosen)  # a wrong name is told before a model is loaded
-    loaded = _load(model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device)
+    loaded = _load(
+        model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device, blocks, final_norm
+    )
     result = read(loaded, found, text, concepts=chosen or None, layer=layer)
     if not chosen:
         result = read(loaded, found, text, concepts=[name for name, _ in result.top(5)], layer=layer)
@@ -385,6 +393,8 @@ def _terminal_scan(found: Scan) -> None:
 
     console = Console(highlight=False)
     kept = [i for i, role in enumerate(found.roles) if role != "template"]
+    if not kept:
+        raise AffectscopeError("the conversation holds no text: every token belongs to the template")
     for k, concept in enumerate(found.concepts):
         z = found.z[kept, k]
         peak = kept[int(z.argmax())]
@@ -395,11 +405,16 @@ def _terminal_scan(found: Scan) -> None:
         )
         line = Text()
         for i in kept:
-            line.append(found.tokens[i], style=_colour(float(found.z[i, k])))
+            line.append(_printable(found.tokens[i]), style=_colour(float(found.z[i, k])))
         console.print(line)
     console.print(
         f"\nlayer {found.layer}; z is against ordinary text in the same role, colours are full at |z| = 4", style="dim"
     )
+
+
+def _printable(token: str) -> str:
+    """Without the control characters by which a text could steer the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\u00b7" for c in token)
 
 
 def _colour(z: float) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
 import shutil
 import tempfile
@@ -34,6 +36,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise AffectscopeError(f"the disk is full while writing {path}: free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise AffectscopeError(f"cannot write {path}: {error.strerror}; choose another place with --out") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise AffectscopeError(f"cannot write {path}: {error.strerror}; choose another name with --out") from error
         raise
 
 
@@ -75,6 +79,19 @@ def sha256_of_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """JSON that every reader accepts: NaN and Inf become null."""
+
+    def finite(item: object) -> object:
+        if isinstance(item, float):
+            return item if math.isfinite(item) else None
+        if isinstance(item, dict):
+            return {key: finite(inner) for key, inner in item.items()}
+        return [finite(inner) for inner in item] if isinstance(item, list | tuple) else item
+
+    return json.dumps(finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def _umask() -> int:

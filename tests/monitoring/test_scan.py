@@ -79,3 +79,15 @@ def test_pieces_join_to_the_whole_text(real_model):
     text = "Naïve café, 3.14 % of 北京 — 🙂 done.\n\tEnd  <|im_start|>"
     assert "".join(pieces(real_model, real_model.encode(text))) == text
     assert not set(real_model.encode(text)) & real_model.special_ids
+
+
+def test_no_text_can_break_out_of_the_page(planted, planted_vectors):
+    from dataclasses import replace
+
+    from affectscope.report.audit import render_scan
+
+    found = replace(scan(planted[0], planted_vectors, "w1 w2", concepts=["calm"]), tokens=("<!--", "<script></script>"))
+    page = render_scan(found, "<!--<script>")
+    data = page.split('type="application/json">')[1].split("</script>")[0]
+    assert "<" not in data
+    assert json.loads(data)["tokens"] == ["<!--", "<script></script>"]

@@ -58,24 +58,64 @@ def test_noise_is_not_shown(noise):
 
 
 def test_held_out_topics_do_not_help_to_fit(subject):
-    """Corrupting a held-out topic changes that topic's ranks and no other's."""
-    before = held_out_ranks(subject.read, 1, 3, controls=False)
-    held = before.topic == 0
+    """With its own topic's stories replaced by noise, the readers fitted for that fold stay what they were."""
+    from affectscope.validation import recognition
+    from affectscope.vectors.readers import Labelled, folds
+
     stories = subject.read.stories(1)
+    held = folds(stories.topic, recognition.FOLDS)[0]
+    values = stories.values.copy()
+    values[held] = np.random.default_rng(0).standard_normal(values[held].shape)
 
     class Corrupted:
         corpus, recipe = subject.read.corpus, subject.read.recipe
 
-        def stories(self, layer):
-            values = stories.values.copy()
-            values[held] = np.random.default_rng(0).standard_normal(values[held].shape)
-            return type(stories)(values, stories.concept, stories.topic)
+        def stories(self, _layer):
+            return Labelled(values, stories.concept, stories.topic)
 
         def components(self, layer):
             return subject.read.components(layer)
 
-    after = held_out_ranks(Corrupted(), 1, 6, controls=False)
-    assert after.readers[held].mean() > before.readers[held].mean()
+    fitted = {}
+    for name, read in (("clean", subject.read), ("corrupted", Corrupted())):
+        seen = fitted.setdefault(name, [])
+        with pytest.MonkeyPatch.context() as patch:
+            real = recognition.standardised_scores
+            patch.setattr(
+                recognition,
+                "standardised_scores",
+                lambda d, *rest, seen=seen, real=real: (seen.append(d), real(d, *rest))[1],
+            )
+            held_out_ranks(read, 1, controls=False)
+    np.testing.assert_array_equal(fitted["clean"][0], fitted["corrupted"][0])  # vectors of the first fold
+    np.testing.assert_array_equal(fitted["clean"][1], fitted["corrupted"][1])  # its readers
+    assert not np.array_equal(fitted["clean"][2], fitted["corrupted"][2])  # the second fold did train on those stories
+
+
+def test_the_whole_battery_and_report_run_on_any_corpus(subject, tmp_path):
+    """Six concepts, a tokenizer without English: what cannot be run says why, and the report is valid all the same."""
+    from importlib.resources import files
+
+    import jsonschema
+
+    from affectscope.api import validate
+    from affectscope.report.audit import write_report
+
+    results = validate(subject)
+    assert {r.name for r in results} == set(BY_NAME)
+    assert all(r.n or r.finding.startswith(("Not run", "Fewer", "No ", "The corpus")) for r in results)
+    page = write_report(subject, results, tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    jsonschema.validate(report, json.loads((files("affectscope.report") / "report.schema.json").read_text()))
+    assert "<script" not in page.read_text().split('type="application/json">')[1].split("</script>")[0]
+
+
+def test_too_few_topics_are_a_result_and_not_a_crash(planted, tmp_path):
+    corpus = planted_corpus(topics=1)
+    read = read_corpus(planted[0], corpus, [1], neutral=plain_neutral())
+    result = run(BY_NAME["recognition"], Subject(planted[0], extract(read, 1, neutral=plain_neutral()), read))
+    assert result.n == 0
+    assert "more topics are needed" in result.finding
 
 
 def test_layer_curve_and_text_baselines_run_and_draw(subject):

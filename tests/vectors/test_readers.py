@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from affectscope.vectors.readers import (
     Labelled,
     centred_by_topic,
-    choose_shrinkage,
     concept_means,
     fit_readers,
     folds,
@@ -75,14 +74,6 @@ def test_split_topics_are_disjoint_and_complete(count):
 def test_ranks_count_ties_as_half():
     scores = np.array([[3.0, 2.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     assert ranks(scores, np.array([1, 0, 2])).tolist() == [2.0, 1.5, 2.0]
-
-
-def test_shrinkage_is_chosen_without_the_held_out_topic():
-    data = noisy()
-    before = choose_shrinkage(data.where(data.topic < 4), 8)
-    changed = Labelled(data.values.copy(), data.concept, data.topic)
-    changed.values[data.topic >= 4] = 1e3
-    assert choose_shrinkage(changed.where(changed.topic < 4), 8) == before
 
 
 def test_a_concept_without_stories_is_an_error():

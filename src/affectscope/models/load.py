@@ -65,6 +65,12 @@ class Model:
         structural = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
         return frozenset(i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id or i in structural)
 
+    @property
+    def longest(self) -> int:
+        """Tokens that one text may have, by the model's position limit (no limit known: a million)."""
+        config: Any = self.network.config
+        return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a plain text: BOS where the tokenizer adds one; special tokens in the text stay text."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=True, split_special_tokens=True)["input_ids"]
@@ -108,8 +114,13 @@ def load(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     number_format = _dtype(dtype, device)
     network, tokenizer = _from_pretrained(model, _resolve(model, tell), number_format, revision)
+    try:
+        network = network.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        line = str(error).splitlines()[0][:120]
+        raise AffectscopeError(f"cannot use the device {device!r} ({line}): try --device cpu") from error
     return wrap(
-        network.to(device).eval(),
+        network,
         tokenizer,
         name=Path(model).name if Path(model).exists() else model,
         revision=revision or str(getattr(network.config, "_commit_hash", None) or ""),
@@ -135,7 +146,13 @@ def wrap(
     anatomy = anatomy_of.find(network, blocks, final_norm)
     ids: list[int] = tokenizer(_PROBE)["input_ids"]
     tensor = torch.tensor([ids], device=next(network.parameters()).device)
-    checks = anatomy_of.verify(network, anatomy, tensor)
+    try:
+        checks = anatomy_of.verify(network, anatomy, tensor)
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        line = str(error).splitlines()[0][:120]
+        raise AffectscopeError(
+            f"{name} cannot be run with the parts named ({line}): check --blocks and --final-norm"
+        ) from error
     if failed := [c for c in checks if not c.passed]:
         raise AffectscopeError(
             f"{name} did not pass its self-check ({failed[0].name}: {failed[0].detail}); "

@@ -90,8 +90,8 @@ def scan(
     tokens = _plain(model, text) if isinstance(text, str) else tokenize(model, text, reply)
     if not tokens.ids:
         raise AffectscopeError("the text is empty: give at least one word")
-    if len(tokens.ids) > LONGEST:
-        raise AffectscopeError(f"the text has {len(tokens.ids)} tokens and a scan takes {LONGEST}: split it")
+    if len(tokens.ids) > (most := min(LONGEST, model.longest)):
+        raise AffectscopeError(f"the text has {len(tokens.ids)} tokens and {model.name} takes {most}: split it")
     found: list[torch.Tensor] = []
     visit(model, [tokens.ids], [vectors.layers[place]], lambda _place, h: found.append(h.float().cpu()))
     residual = found[0].numpy()
@@ -113,11 +113,15 @@ def scan(
 
 def pieces(model: Model, ids: Sequence[int]) -> list[str]:
     """The text of each token such that all joined are the whole text; bytes of one character go with its last token."""
-    decode = model.tokenizer.decode
     found, start = [], 0
     for end in range(1, len(ids) + 1):
-        piece = decode(list(ids[start:end]), clean_up_tokenization_spaces=False)
-        whole = not piece.endswith("�") or end == len(ids)
+        # Decoded with the token before it: some decoders drop a space at the start of what they are given.
+        context = list(ids[max(start - 1, 0) : start])
+        before = model.tokenizer.decode(context, clean_up_tokenization_spaces=False)
+        piece = model.tokenizer.decode(context + list(ids[start:end]), clean_up_tokenization_spaces=False)[
+            len(before) :
+        ]
+        whole = not piece.endswith("\ufffd") or end == len(ids)
         found.append(piece if whole else "")
         start = end if whole else start
     return found
@@ -153,7 +157,9 @@ def read_input(source: bytes, name: str) -> str | list[Message]:
         try:
             value = json.loads(text)
             messages = value["messages"] if isinstance(value, dict) else value
-            return [Message(str(m["role"]), str(m["content"])) for m in messages]
+            if not all(isinstance(m["content"], str) for m in messages):
+                raise TypeError("content is not a string")
+            return [Message(str(m["role"]), m["content"]) for m in messages]
         except (ValueError, KeyError, TypeError) as error:
             raise AffectscopeError(f'{name} is no conversation: give [{{"role": ..., "content": ...}}, ...]') from error
     return text

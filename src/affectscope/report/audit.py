@@ -5,7 +5,6 @@ The page is drawn from the JSON and from nothing else, so what a reader sees can
 
 from __future__ import annotations
 
-import json
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,7 +16,7 @@ import numpy as np
 
 from affectscope.concepts.emotions import EMOTIONS, cluster_of
 from affectscope.concepts.neutral import Message
-from affectscope.files import replacing
+from affectscope.files import json_text, replacing
 from affectscope.monitoring.scan import Scan, scan
 from affectscope.report.figures import emotion_map, valence_arousal_plane
 from affectscope.validation.base import Measure, Result, Subject, experiments
@@ -35,7 +34,7 @@ def write_report(subject: Subject, results: list[Result], out: Path) -> Path:
     """
     content = report_content(subject, results)
     with replacing(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+        temporary.write_text(json_text(content, indent=1), encoding="utf-8")
     with replacing(out / "report.html") as temporary:
         temporary.write_text(render(content), encoding="utf-8")
     return out / "report.html"
@@ -76,9 +75,10 @@ def render(content: dict[str, Any]) -> str:
 
     folder = files("affectscope.report") / "templates"
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["measure"] = lambda m: Measure(**m).text()
-    # "</" would end the script element that carries the data.
-    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    environment.filters["measure"] = lambda m: Measure(
+        **(m | {"value": float("nan") if m["value"] is None else m["value"]})
+    ).text()
+    data = embedded(content)
     page = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
     return page.render(
         report=content,
@@ -87,6 +87,11 @@ def render(content: dict[str, Any]) -> str:
         script=Markup("".join((folder / name).read_text(encoding="utf-8") for name in ("heat.js", "report.js"))),
         plotly=Markup(get_plotlyjs()),
     )
+
+
+def embedded(value: object) -> str:
+    """JSON for a script element: no "<" is left, so no text in it can end or swallow the element."""
+    return json_text(value).replace("<", "\\u003c")
 
 
 def headline(results: dict[str, Result]) -> list[dict[str, Any]]:
@@ -168,9 +173,7 @@ def render_scan(found: Scan, title: str) -> str:
     from markupsafe import Markup
 
     folder = files("affectscope.report") / "templates"
-    data = json.dumps(scan_content(found) | {"title": title, "layer": found.layer}, ensure_ascii=False).replace(
-        "</", "<\\/"
-    )
+    data = embedded(scan_content(found) | {"title": title, "layer": found.layer})
     page = Environment(autoescape=True).from_string((folder / "scan.html").read_text(encoding="utf-8"))
     return page.render(
         title=title,

@@ -5,12 +5,14 @@ An experiment states its pass rule before it runs, carries its controls, and may
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from affectscope.concepts.stories import Corpus
+from affectscope.errors import AffectscopeError
 from affectscope.models.load import Model
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
@@ -119,13 +121,20 @@ def experiments() -> tuple[Experiment, ...]:
 
 
 def run(experiment: Experiment, subject: Subject, progress: Progress = silent) -> Result:
-    """Run one experiment and note its seconds."""
+    """Run one experiment and note its seconds. One that cannot be run here says why, with n = 0."""
     start = time.perf_counter()
-    result = experiment.run(subject, progress)
+    try:
+        result = experiment.run(subject, progress)
+    except AffectscopeError as error:
+        result = Result(experiment.name, "", "", f"Not run: {error}", "not shown", 0, "", ())
     return replace(result, seconds=round(time.perf_counter() - start, 2))
 
 
 def _short(value: float) -> str:
+    if not math.isfinite(value):
+        return "n/a"
     if value != 0 and abs(value) < 0.001:
         return f"{value:.1e}"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.2g}"

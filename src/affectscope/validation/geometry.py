@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from affectscope.concepts.emotions import EMOTIONS, cluster_of
+from affectscope.errors import AffectscopeError
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, register
 from affectscope.validation.statistics import half_samples, permutation_p
 from affectscope.vectors.activations import Progress
@@ -39,6 +40,8 @@ def run(subject: Subject, progress: Progress) -> Result:
     matrix, order = cosines(vectors), clustered_order(vectors)
     same = paper[:, None] == paper[None, :]
     off = ~np.eye(len(known), dtype=bool)
+    if not (same & off).any() or same.all():
+        raise AffectscopeError("too few of the paper's emotions are among the concepts to compare clusters")
     inside = float(matrix[np.ix_(known, known)][same & off].mean())
     outside = float(matrix[np.ix_(known, known)][~same].mean())
     return Result(

@@ -1,8 +1,8 @@
 """Where in the depth of the model emotion is legible: recognition on held-out topics at every layer.
 
-The best layer of a curve looks better than it is when it is picked on the same stories. So the read layer is
-chosen inside each fold, on topics other than the held-out ones, and that nested figure is reported beside the
-curve.
+The best layer of a curve looks better than it is when it is picked on the same stories. So for each topic the layer
+that is best on all the other topics is taken, and that figure is reported beside the curve. (The other topics' ranks
+come from fits that saw this topic, so the choice is left out by topic and not nested in full.)
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run(subject: Subject, progress: Progress) -> Result:
         n=len(topic),
         unit="stories",
         measures=tuple(measures),
-        caveat="The lowest point of the curve was seen on the test topics; expect the nested figure instead.",
+        caveat="The lowest point of the curve was seen on the test topics; expect the figure of the layer chosen on other topics instead.",
         data={
             "layers": list(layers),
             "curves": curves,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from affectscope.concepts.emotions import EMOTIONS, lexicon
+from affectscope.errors import AffectscopeError
 from affectscope.models.load import Model
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, register
 from affectscope.validation.statistics import bootstrap_mean
@@ -38,6 +39,8 @@ def run(subject: Subject, progress: Progress) -> Result:
     model, vectors = subject.model, subject.vectors.vectors[subject.vectors.place()]
     concepts = subject.vectors.concepts
     own_tokens = {i: ids for i, name in enumerate(concepts) if (ids := word_tokens(model, name))}
+    if not own_tokens:
+        raise AffectscopeError("no emotion word is a single token of this tokenizer")
     rng = np.random.default_rng(0)
     percentiles = {
         "own": _percentiles(lens_scores(model, vectors), own_tokens),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from affectscope.errors import AffectscopeError
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, register
 from affectscope.validation.statistics import cluster_interval
 from affectscope.vectors.activations import Progress
@@ -42,13 +43,21 @@ class HeldOut:
 
 
 def held_out_ranks(read: StoryActivations, layer: int, count: int = FOLDS, controls: bool = True) -> HeldOut:
-    """Ranks at one layer by leaving topics out; nothing in a fold is fitted on its held-out topics."""
+    """Ranks at one layer by leaving topics out; nothing in a fold is fitted on its held-out topics.
+
+    Held-out stories are centred by the mean of their own topic, which a scan of a single text cannot do.
+
+    Raises:
+        AffectscopeError: too few topics to leave any out.
+    """
     stories, concepts, components = read.stories(layer), len(read.corpus.emotions), read.components(layer)
     rng = np.random.default_rng(0)
     found = {name: np.zeros(len(stories.topic)) for name in ("vectors", "readers", "random", "shuffled")}
     shrinkages = []
     for held in folds(stories.topic, count):
         train, test = stories.where(~held), stories.where(held)
+        if len(np.unique(train.concept)) < concepts:
+            raise AffectscopeError("leaving topics out leaves some emotion without a story: more topics are needed")
         fitted, tested = centred_by_topic(train), centred_by_topic(test)
         readers, shrinkage = fit_readers(train, concepts)
         shrinkages.append(shrinkage)
@@ -79,7 +88,8 @@ def run(subject: Subject, progress: Progress) -> Result:
             Measure(f"{label}: mean rank", *cluster_interval(getattr(held, name), held.topic), control=True)
         )
     measures.append(Measure("chance: mean rank", chance, control=True))
-    worst = max(m.high or 0.0 for m in measures[:1])
+    worst = measures[0].high or chance
+    measures += _outside_the_choice(subject, held)
     best_control = min(m.low or chance for m in measures if m.control)
     readers, vectors = measures[0], measures[3]
     return Result(
@@ -121,6 +131,20 @@ def plot(result: Result) -> list[Figure]:
         "yaxis": {"title": {"text": "stories with the true emotion among the first k (%)"}, "range": [0, 101]},
     }
     return [{"title": result.finding, "data": traces, "layout": layout}]
+
+
+def _outside_the_choice(subject: Subject, held: HeldOut) -> list[Measure]:
+    """The readers' mean rank on the topics that did not choose the layer; nothing when no topic did."""
+    chose = subject.vectors.recipe["layer_choice"].get("topics", [])
+    rows = np.array([subject.corpus.topics[t] not in chose for t in held.topic])
+    if not chose or not rows.any():
+        return []
+    return [
+        Measure(
+            "readers: mean rank on topics that did not choose the layer",
+            *cluster_interval(held.readers[rows], held.topic[rows]),
+        )
+    ]
 
 
 def _by_emotion(subject: Subject, held: HeldOut) -> dict[str, float]:

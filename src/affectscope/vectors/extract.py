@@ -82,6 +82,10 @@ def read_corpus(
             raise AffectscopeError(f"no layer {layer}: {model.name} has layers 0 to {model.anatomy.depth - 1}")
     texts = [model.encode(story.text) for story in corpus.stories]
     for story, ids in zip(corpus.stories, texts, strict=True):
+        if len(ids) > model.longest:
+            raise AffectscopeError(
+                f"the story of {story.emotion!r} on {story.topic!r} has {len(ids)} tokens; {model.name} takes {model.longest}"
+            )
         if len(ids) <= recipe.skip_tokens:
             raise AffectscopeError(
                 f"the story of {story.emotion!r} on {story.topic!r} has {len(ids)} tokens, and the first "

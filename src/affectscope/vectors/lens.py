@@ -26,15 +26,26 @@ def lens_scores(model: Model, vectors: np.ndarray) -> np.ndarray:
     """``[concepts, vocabulary]`` float32: what each direction ``[concepts, d_model]`` adds to the logits, up to scale."""
     weight: torch.Tensor = model.anatomy.unembedding.get_parameter("weight")
     directions = torch.tensor(vectors, device=model.device, dtype=torch.float32)
-    scale = getattr(model.anatomy.final_norm, "weight", None)
-    if scale is not None:
-        # Gemma's norms multiply by (1 + weight); every other family here by the weight itself.
-        offset = 1.0 if "Gemma" in type(model.anatomy.final_norm).__name__ else 0.0
-        directions = directions * (scale.float() + offset)
+    directions = directions * norm_scale(model.anatomy.final_norm, directions)
     with torch.inference_mode():
-        centred = directions - directions.mean(dim=0)  # what all concepts share says nothing of any one
+        centred = directions - directions.mean(dim=0) if len(directions) > 1 else directions
         scores: np.ndarray = (centred @ weight.float().T).cpu().numpy()
     return scores
+
+
+def norm_scale(norm: torch.nn.Module, like: torch.Tensor) -> torch.Tensor:
+    """The learned scale of a norm, ``[d_model]`` float32, measured and not looked up: families store it differently.
+
+    A vector of alternating ones has mean 0 and size 1, so RMS and layer norms return it times their scale, plus a bias
+    that the opposite vector cancels.
+    """
+    probe = torch.ones(like.shape[-1], device=like.device)
+    probe[1::2] = -1
+    dtype = next((p.dtype for p in norm.parameters()), torch.float32)
+    with torch.inference_mode():
+        there: torch.Tensor = norm(probe[None].to(dtype)).float()
+        back: torch.Tensor = norm(-probe[None].to(dtype)).float()
+    return ((there - back) / 2 * probe)[0]
 
 
 def logit_lens(model: Model, vectors: np.ndarray, count: int = 8) -> list[LensRow]:
