@@ -91,3 +91,14 @@ def test_no_text_can_break_out_of_the_page(planted, planted_vectors):
     data = page.split('type="application/json">')[1].split("</script>")[0]
     assert "<" not in data
     assert json.loads(data)["tokens"] == ["<!--", "<script></script>"]
+
+
+@pytest.mark.real
+def test_an_attention_sink_does_not_drown_a_text(real_model, real_audit):
+    from affectscope.vectors.artefact import load_vectors
+
+    found = scan(
+        real_model, load_vectors(real_audit / "model.vectors.safetensors"), "The bank takes the house on Friday."
+    )
+    assert (found.z[0] == 0).all()
+    assert np.abs(found.z).max() < 12

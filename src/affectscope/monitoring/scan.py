@@ -24,7 +24,7 @@ from affectscope.models.chat import TEMPLATE, ChatTokens, tokenize
 from affectscope.models.load import Model
 from affectscope.models.residuals import visit
 from affectscope.vectors.artefact import PROBES, ConceptVectors
-from affectscope.vectors.baseline import POOLED_CELL, cells
+from affectscope.vectors.baseline import POOLED_CELL, SINK_NORM, cells
 
 LONGEST = 32_768
 """Tokens that one scan takes at most; a longer text is refused with advice, not cut in silence."""
@@ -35,7 +35,7 @@ class Scan:
     """Readings of one text or conversation.
 
     ``tokens`` are the pieces of text, ``roles`` and ``phases`` theirs; ``cosine`` and ``z`` are float32
-    ``[tokens, concepts]``. Template tokens are read against the pooled baseline.
+    ``[tokens, concepts]``. Attention sinks (as a first token often is, with a norm many times the median) have z 0. Template tokens are read against the pooled baseline.
     """
 
     tokens: tuple[str, ...]
@@ -100,6 +100,9 @@ def scan(
     cosine = residual @ vectors.vectors[place][chosen].T / np.linalg.norm(residual, axis=1, keepdims=True)
     score = (residual - vectors.read_mean[place]) @ vectors.readers[place][chosen].T
     mean, std = _baseline(vectors, place, tokens)
+    z = ((score - mean[:, chosen]) / std[:, chosen]).astype(np.float32)
+    norm = np.linalg.norm(residual, axis=1)
+    z[norm > SINK_NORM * np.median(norm)] = 0  # an attention sink is no reading of anything
     return Scan(
         tokens=tuple(pieces(model, tokens.ids)),
         roles=tuple(tokens.roles),
@@ -107,7 +110,7 @@ def scan(
         concepts=tuple(vectors.concepts[i] for i in chosen),
         layer=vectors.layers[place],
         cosine=cosine.astype(np.float32),
-        z=((score - mean[:, chosen]) / std[:, chosen]).astype(np.float32),
+        z=z,
     )
 
 
