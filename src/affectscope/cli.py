@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from affectscope.errors import AffectscopeError
+from affectscope.terminal import Progress, say, show_scan
 
 if TYPE_CHECKING:
     from affectscope.concepts.stories import Corpus
     from affectscope.models.load import Model
-    from affectscope.monitoring.scan import Scan
     from affectscope.validation.base import Result
 
 DEFAULT_VECTORS = "model.vectors.safetensors"
@@ -88,7 +88,7 @@ def extract(
 
     stories = _corpus(corpus, topics)
     loaded = _load(model_name or model, dtype, device, blocks, final_norm)
-    with _Progress() as progress:
+    with Progress() as progress:
         vectors, _ = api.extract(loaded, stories, layers=layers, allow_uncrossed=allow_uncrossed, progress=progress)
     vectors.save(out)
     facts = {
@@ -170,7 +170,7 @@ def validate(
     loaded = _load(
         model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device, blocks, final_norm
     )
-    with _Progress() as progress:
+    with Progress() as progress:
         subject = api.subject_of(loaded, found, _corpus(corpus, None) if corpus else None, progress)
         results = api.validate(subject, only=wanted, progress=progress, tell=lambda r: progress.say(_line(r)))
         page = write_report(subject, results, out)
@@ -198,7 +198,7 @@ def audit(
     start = time.perf_counter()
     stories = _corpus(corpus, topics)
     loaded = _load(model_name or model, dtype, device, blocks, final_norm)
-    with _Progress() as progress:
+    with Progress() as progress:
         page = api.audit(
             loaded,
             out,
@@ -267,7 +267,7 @@ def scan(
         for row in result.rows():
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
     elif not (jsonl or parquet or html):
-        _terminal_scan(result)
+        show_scan(result)
 
 
 @app.command()
@@ -305,46 +305,6 @@ def corpus(
     _print(report, as_json, "\n".join(lines))
 
 
-class _Progress:
-    """A bar on a terminal; on anything else a line a stage and one every ten seconds."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = Console(stderr=True)
-        self._bars = Progress(
-            TextColumn("{task.description:24}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-        )
-        self._tasks: dict[str, Any] = {}
-        self._last = 0.0
-
-    def __enter__(self) -> _Progress:
-        if self._console.is_terminal:
-            self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if self._console.is_terminal:
-            if stage not in self._tasks:
-                self._tasks[stage] = self._bars.add_task(stage, total=total)
-            self._bars.update(self._tasks[stage], completed=done, total=total)
-        elif done == total or time.monotonic() - self._last > 10:
-            self._last = time.monotonic()
-            print(f"{stage}: {done}/{total}", file=sys.stderr, flush=True)
-
-    def say(self, line: str) -> None:
-        """A line above the bars."""
-        self._console.print(line, highlight=False, markup=False)
-
-
 def _corpus(path: Path | None, topics: int | None) -> Corpus:
     from affectscope.concepts.stories import load_stories
 
@@ -354,19 +314,15 @@ def _corpus(path: Path | None, topics: int | None) -> Corpus:
 def _load(name: str, dtype: str, device: str, blocks: str = "", final_norm: str = "") -> Model:
     from affectscope.models.load import load
 
-    _say(f"loading {name}")
+    say(f"loading {name}")
     return load(
         name,
         dtype=None if dtype == "auto" else dtype,
         device=None if device == "auto" else device,
         blocks=blocks or None,
         final_norm=final_norm or None,
-        tell=_say,
+        tell=say,
     )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _line(result: Result) -> str:
@@ -386,47 +342,6 @@ def _bytes(file: str) -> bytes:
         raise AffectscopeError(f"cannot read {file}: {error.strerror}; check the path") from error
 
 
-def _terminal_scan(found: Scan) -> None:
-    """Each concept: its mean and highest reading, then the text coloured by its z (orange above, blue below)."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    kept = [i for i, role in enumerate(found.roles) if role != "template"]
-    if not kept:
-        raise AffectscopeError("the conversation holds no text: every token belongs to the template")
-    for k, concept in enumerate(found.concepts):
-        z = found.z[kept, k]
-        peak = kept[int(z.argmax())]
-        console.print(
-            f"\n{concept}  mean z {z.mean():+.2f}, highest {z.max():+.2f} at {found.tokens[peak].strip()!r}",
-            style="bold",
-            markup=False,
-        )
-        line = Text()
-        for i in kept:
-            line.append(_printable(found.tokens[i]), style=_colour(float(found.z[i, k])))
-        console.print(line)
-    console.print(
-        f"\nlayer {found.layer}; z is against ordinary text in the same role, colours are full at |z| = 4", style="dim"
-    )
-
-
-def _printable(token: str) -> str:
-    """Without the control characters by which a text could steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\u00b7" for c in token)
-
-
-def _colour(z: float) -> str:
-    """Black text on an orange (above) or blue (below) ground; none within one s.d. of the baseline."""
-    if abs(z) < 1:
-        return ""
-    share = min((abs(z) - 1) / 3, 1)
-    full = (240, 130, 60) if z > 0 else (70, 160, 220)
-    red, green, blue = (int(235 + (c - 235) * share) for c in full)
-    return f"black on rgb({red},{green},{blue})"
-
-
 class _Interrupted(BaseException):
     """Control-C. Not a KeyboardInterrupt, which typer would turn into its own word and exit code."""
 
@@ -441,8 +356,8 @@ def main() -> None:
     try:
         app()
     except AffectscopeError as error:
-        _say(f"affectscope: {error}")
+        say(f"affectscope: {error}")
         sys.exit(2)
     except _Interrupted:
-        _say("affectscope: interrupted; run the same command again and it goes on from here")
+        say("affectscope: interrupted; run the same command again and it goes on from here")
         sys.exit(2)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from affectscope.concepts.neutral import Message
+from affectscope.errors import AffectscopeError
 from affectscope.models.chat import tokenize
 from affectscope.models.residuals import visit
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, register
@@ -33,16 +34,7 @@ def run(subject: Subject, progress: Progress) -> Result:
     """Argmax and mean rank of the right emotion among the twelve; plain cosine beside the standardised reading."""
     situations = {e: t for e, t in load_situations().items() if e in subject.vectors.concepts}
     if len(situations) < 3:
-        return Result(
-            "situations",
-            "Do situations evoke?",
-            "needs the twelve",
-            "Fewer than three of the emotions are among the concepts",
-            "not shown",
-            0,
-            "situations",
-            (),
-        )
+        raise AffectscopeError("fewer than three of the twelve emotions are among the concepts")
     residual = _last_tokens(subject, list(situations.values()))
     chosen = subject.vectors.select(list(situations))
     place = subject.vectors.place()
