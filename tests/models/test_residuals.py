@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affectscope.errors import AffectscopeError
-from affectscope.models.residuals import batches, pooled, visit
+from affectscope.models.forward import batches
+from affectscope.models.residuals import pooled, visit
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(50, 500))

@@ -110,8 +110,7 @@ def verify(network: nn.Module, anatomy: Anatomy, token_ids: Tensor) -> list[Chec
     try:
         with torch.inference_mode():
             result = network(token_ids, output_hidden_states=True, use_cache=False)
-            logits: Tensor = anatomy.unembedding(anatomy.final_norm(outputs[anatomy.depth - 1]))
-            rebuilt = _cap(network, logits)
+            rebuilt = logits_of(network, anatomy, outputs[anatomy.depth - 1])
     finally:
         for handle in handles:
             handle.remove()
@@ -141,6 +140,12 @@ def block_output(output: Any) -> Tensor:
     return stream
 
 
+def logits_of(network: nn.Module, anatomy: Anatomy, stream: Tensor) -> Tensor:
+    """Logits ``[*, vocabulary]`` from the residual stream ``[*, d_model]`` after the last block."""
+    logits: Tensor = anatomy.unembedding(anatomy.final_norm(stream))
+    return _cap(network, logits)
+
+
 def _text_config(network: nn.Module) -> Any:
     config: Any = network.config
     return config.get_text_config() if hasattr(config, "get_text_config") else config
@@ -162,3 +167,37 @@ def _gap(one: Tensor, other: Tensor) -> float:
     """Largest absolute difference as a share of the largest value."""
     one, other = one.float(), other.float()
     return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
+
+
+# A dense block's last linear map of its MLP, tried in order. Right: the families that use the names.
+_DOWN = (
+    "mlp.down_proj",  # Llama, Mistral, Qwen 2/3, Gemma 1-3, OLMo 2, Phi-3
+    "mlp.c_proj",  # GPT-2
+    "mlp.dense_4h_to_h",  # GPT-NeoX, Pythia, Falcon, Bloom
+)
+_AFTER_MLP = ("post_feedforward_layernorm", "post_mlp_layernorm")  # Gemma 2/3, OLMo 2; GLM 4
+
+
+def down_projection(block: nn.Module) -> tuple[nn.Module, nn.Module | None] | None:
+    """The map whose input is the activations of a block's neurons, and the norm between it and the stream, if any.
+
+    None for a mixture of experts (a neuron there is not the same from token to token) and for an unknown MLP.
+    """
+    for name in _DOWN:
+        try:
+            found: Any = attrgetter(name)(block)
+        except AttributeError:
+            continue
+        weight: Any = getattr(found, "weight", None)
+        # Stored [out, in] by Linear and [in, out] by GPT-2's Conv1D; a weight packed by quantisation is neither.
+        if isinstance(found, (nn.Linear, _conv1d())) and weight.is_floating_point() and weight.dim() == 2:
+            norms = (getattr(block, norm, None) for norm in _AFTER_MLP)
+            return found, next((norm for norm in norms if norm is not None), None)
+    return None
+
+
+def _conv1d() -> type[nn.Module]:
+    from transformers.pytorch_utils import Conv1D
+
+    found: type[nn.Module] = Conv1D
+    return found

@@ -1,6 +1,7 @@
-"""Many texts in one row, without padding.
+"""Many texts in one row, without padding, and what they share only once.
 
-1. Texts are laid end to end in one row ``[1, tokens]`` with position ids that start again at each text.
+1. Texts are laid end to end in one row ``[1, tokens]`` with position ids that start again at each text. Tokens that
+   all texts begin with may be laid down once, in front.
 2. Every matrix multiplication and norm then sees real tokens only.
 3. Attention alone must not cross texts: it is computed text by text, as one causal batch padded on the right
    (a real token never looks to its right, so padding needs no mask), and laid end to end again.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,30 +24,49 @@ from torch.nn import functional as F
 from affectscope.models.anatomy import Anatomy, Check, block_output
 
 _NAME = "affectscope_packed"
-_rows: ContextVar[tuple[Tensor, Tensor] | None] = ContextVar("packed_rows", default=None)
 
 
-def pack(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and position ids of ``texts`` end to end, both ``[1, tokens]``."""
-    ids = torch.tensor([token for text in texts for token in text], device=device)
-    positions = torch.cat([torch.arange(len(text), device=device) for text in texts])
-    return ids[None], positions[None]
+@dataclass(frozen=True)
+class Packed:
+    """Texts end to end: ``ids`` and ``positions`` ``[1, tokens]``, and how attention finds each text in the row.
+
+    ``where`` ``[texts, longest]`` holds the flat index of each text's own tokens and ``inside`` says which of them are
+    real; the first ``shared`` tokens of the row stand for the beginning of every text.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    where: Tensor
+    inside: Tensor
+    shared: int
+
+
+_packed: ContextVar[Packed | None] = ContextVar("packed", default=None)
+
+
+def pack(texts: Sequence[Sequence[int]], device: torch.device, shared: int = 0) -> Packed:
+    """Lay ``texts`` end to end; their first ``shared`` tokens, the same in all, are laid down once."""
+    own = [list(text[shared:]) for text in texts]
+    ids = [*texts[0][:shared], *(token for text in own for token in text)]
+    starts = [torch.arange(shared)] + [torch.arange(shared, shared + len(text)) for text in own]
+    sizes = torch.tensor([len(text) for text in own], device=device)
+    inside = torch.arange(int(sizes.max()), device=device) < sizes[:, None]
+    where = torch.zeros(inside.shape, dtype=torch.long, device=device)
+    where[inside] = torch.arange(shared, len(ids), device=device)
+    positions = torch.cat(starts).to(device)
+    return Packed(torch.tensor(ids, device=device)[None], positions[None], where, inside, shared)
 
 
 @contextmanager
-def packed_attention(network: nn.Module, lengths: Sequence[int], device: torch.device) -> Iterator[None]:
-    """Within the block the network's attention stays inside texts of these ``lengths``; undone on exit.
+def packed_attention(network: nn.Module, packed: Packed) -> Iterator[None]:
+    """Within the block the network's attention stays inside the texts of ``packed``; undone on exit.
 
     The network must not be used by another thread meanwhile.
     """
     _register()
-    sizes = torch.tensor(lengths, device=device)
-    inside = torch.arange(int(sizes.max()), device=device) < sizes[:, None]  # [texts, longest]
-    where = torch.zeros(inside.shape, dtype=torch.long, device=device)
-    where[inside] = torch.arange(int(sizes.sum()), device=device)
     configs = list({id(c): c for c in _configs(network)}.values())
     before = [c._attn_implementation for c in configs]
-    token = _rows.set((where, inside))
+    token = _packed.set(packed)
     try:
         for config in configs:
             config._attn_implementation = _NAME
@@ -53,7 +74,7 @@ def packed_attention(network: nn.Module, lengths: Sequence[int], device: torch.d
     finally:
         for config, name in zip(configs, before, strict=True):
             config._attn_implementation = name
-        _rows.reset(token)
+        _packed.reset(token)
 
 
 def packing_check(network: nn.Module, anatomy: Anatomy, texts: Sequence[Sequence[int]]) -> Check:
@@ -70,9 +91,9 @@ def packing_check(network: nn.Module, anatomy: Anatomy, texts: Sequence[Sequence
         with torch.inference_mode():
             for text in texts:
                 network(torch.tensor([list(text)], device=device), use_cache=False)
-            ids, positions = pack(texts, device)
-            with packed_attention(network, [len(t) for t in texts], device):
-                network(ids, position_ids=positions, use_cache=False)
+            packed = pack(texts, device)
+            with packed_attention(network, packed):
+                network(packed.ids, position_ids=packed.positions, use_cache=False)
         worst = max(float((1 - F.cosine_similarity(torch.cat(s[:-1]), s[-1], dim=-1)).max()) for s in seen)
     except Exception as error:  # an attention that takes no replacement may fail in any way
         return Check("packing", False, f"padded instead: {type(error).__name__}: {str(error).splitlines()[0][:80]}")
@@ -96,22 +117,33 @@ def _attention(
     **_others: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each packed text; the signature is transformers' attention interface."""
-    rows = _rows.get()
-    if rows is None or softcap is not None or s_aux is not None:
+    packed = _packed.get()
+    if packed is None or softcap is not None or s_aux is not None:
         raise NotImplementedError("this attention cannot be packed")
-    where, inside = rows
-    longest = where.shape[1]
-    mask = None
-    if sliding_window is not None and longest > sliding_window:
-        distance = torch.arange(longest, device=query.device)
-        distance = distance[:, None] - distance[None, :]
-        mask = (distance >= 0) & (distance < sliding_window)
+    where, inside, shared = packed.where, packed.inside, packed.shared
     # [heads, texts, longest, head_dim] -> [texts, heads, longest, head_dim]
     q, k, v = (t[0][:, where].transpose(0, 1) for t in (query, key, value))
-    out = F.scaled_dot_product_attention(
+    if not shared:
+        out = _attend(q, k, v, scaling, sliding_window)
+        return out.transpose(1, 2)[inside][None], None  # [1, tokens, heads, head_dim]
+    q0, k0, v0 = (t[:, :, :shared] for t in (query, key, value))
+    k, v = (torch.cat([f.expand(len(where), -1, -1, -1), t], dim=2) for f, t in ((k0, k), (v0, v)))
+    ahead = _attend(q0, k0, v0, scaling, sliding_window).transpose(1, 2)[0]
+    own = _attend(q, k, v, scaling, sliding_window).transpose(1, 2)[inside]
+    return torch.cat([ahead, own])[None], None
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scaling: float | None, window: int | None) -> Tensor:
+    """Causal attention where the queries are the last of the keys' positions."""
+    queries, keys = q.shape[2], k.shape[2]
+    mask = None
+    if queries != keys or (window is not None and keys > window):
+        position = torch.arange(keys, device=q.device)
+        distance = position[keys - queries :, None] - position[None, :]
+        mask = (distance >= 0) & (distance < (window or keys))
+    return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
     )
-    return out.transpose(1, 2)[inside][None], None  # [1, tokens, heads, head_dim]
 
 
 def _configs(network: nn.Module) -> list[Any]:

@@ -17,40 +17,31 @@ from torch import Tensor
 
 from affectscope.errors import AffectscopeError
 from affectscope.models.anatomy import block_output
+from affectscope.models.forward import TOKEN_BUDGET, Enough, Layout, batches, forward
 from affectscope.models.load import Model
-from affectscope.models.packing import pack, packed_attention
-
-TOKEN_BUDGET = 2048
-"""Tokens per batch: large enough for full matrix speed, small enough that activations stay near the cache."""
+from affectscope.models.steering import Dose
 
 
-class _ReachedDeepest(Exception):  # noqa: N818 - a signal, not an error
-    """Raised inside the forward pass once the deepest layer was read."""
+@dataclass(frozen=True)
+class Span:
+    """Tokens ``start`` to ``stop`` (excluded) of one text, whose mean is wanted."""
+
+    text: int
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Means of one batch: ``indices`` of the texts and their ``means`` ``[texts, layers, d_model]``, float32."""
+    """Means of one batch: ``indices`` of the spans and their ``means`` ``[spans, layers, d_model]``, float32."""
 
     indices: list[int]
     means: Tensor
 
 
-def batches(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
-    """Indices of texts, longest first, in groups of at most ``budget`` tokens (a longer text goes alone).
-
-    Longest first, so that a run that will not fit in memory fails at once and not after an hour.
-    """
-    group: list[int] = []
-    held = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if group and held + lengths[index] > budget:
-            yield group
-            group, held = [], 0
-        group.append(index)
-        held += lengths[index]
-    if group:
-        yield group
+def from_position(texts: Sequence[Sequence[int]], skip: int) -> list[Span]:
+    """One span a text, from position ``skip`` to its end (the paper's 50, section 2 item 2)."""
+    return [Span(i, skip, max(len(text), skip)) for i, text in enumerate(texts)]
 
 
 def visit(
@@ -58,49 +49,39 @@ def visit(
     texts: Sequence[Sequence[int]],
     layers: Sequence[int],
     see: Callable[[int, Tensor], None],
-) -> None:
+    *,
+    shared: int = 0,
+    doses: Sequence[Dose] = (),
+) -> Layout:
     """One early-exit forward over a batch of token lists.
 
     Args:
         texts: token ids, one list a text, none empty.
         layers: block indices to read, 0-based.
-        see: called as ``see(position in layers, residual)`` with ``[tokens, d_model]`` in the model's dtype, the
-            texts end to end without padding. It must not keep the tensor.
+        see: called as ``see(position in layers, residual)`` with ``[tokens, d_model]`` in the model's dtype, in the
+            layout's reading order (the texts end to end without padding), before any dose at that layer. It must not
+            keep the tensor.
+        shared, doses: see :func:`affectscope.models.forward.forward`.
     """
-    blocks = model.anatomy.blocks
     deepest = max(layers)
-    lengths = [len(text) for text in texts]
-    longest = max(lengths)
-    keep: Tensor | None = None
-    if not model.packed:
-        keep = torch.arange(longest, device=model.device) < torch.tensor(lengths, device=model.device)[:, None]
-
-    def hook(layer: int) -> Callable[[object, object, object], None]:
-        def read(_module: object, _args: object, output: object) -> None:
-            stream = block_output(output)
-            if layer in places:
-                see(places[layer], stream[0] if keep is None else stream[keep])
-            if layer == deepest:
-                raise _ReachedDeepest
-
-        return read
-
     places = {layer: place for place, layer in enumerate(layers)}
-    handles = [blocks[layer].register_forward_hook(hook(layer)) for layer in sorted(places)]
-    try:
-        with torch.inference_mode():
-            if keep is None:
-                ids, positions = pack(texts, model.device)
-                with packed_attention(model.network, lengths, model.device):
-                    model.network(ids, position_ids=positions, use_cache=False)
-            else:
-                padded = [list(text) + [0] * (longest - len(text)) for text in texts]
-                model.network(torch.tensor(padded, device=model.device), attention_mask=keep.long(), use_cache=False)
-    except _ReachedDeepest:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    def hooks(layout: Layout) -> list[torch.utils.hooks.RemovableHandle]:
+        order = None if model.packed else torch.tensor(layout.order, device=model.device)
+
+        def hook(layer: int) -> Callable[[object, object, object], None]:
+            def read(_module: object, _args: object, output: object) -> None:
+                stream = block_output(output)
+                flat = stream.reshape(-1, stream.shape[-1])
+                see(places[layer], flat if order is None else flat[order])
+                if layer == deepest:
+                    raise Enough
+
+            return read
+
+        return [model.anatomy.blocks[layer].register_forward_hook(hook(layer)) for layer in sorted(places)]
+
+    return forward(model, texts, hooks, shared=shared, doses=doses)
 
 
 def pooled(
@@ -109,47 +90,57 @@ def pooled(
     layers: Sequence[int],
     *,
     skip: int = 0,
+    spans: Sequence[Span] | None = None,
     budget: int = TOKEN_BUDGET,
     only: Sequence[int] | None = None,
 ) -> Iterator[Pooled]:
-    """Mean residual of each text over its tokens from position ``skip`` on, special tokens left out.
+    """Mean residual over spans of texts, special tokens left out (unless a span has no other). Each text runs once.
 
     Args:
         texts: token ids, one list a text.
         layers: block indices, 0-based.
-        skip: first position that counts (the paper's 50, section 2 item 2).
-        only: indices of the texts to do; all when None.
+        skip: first position that counts, where no spans are given.
+        spans: what to average; each text from ``skip`` on when None.
+        only: indices of the spans to do; all when None.
 
     Raises:
-        AffectscopeError: a text has no token to average, or a mean is NaN or Inf.
+        AffectscopeError: a span has no token, or a mean is NaN or Inf.
     """
-    wanted = list(range(len(texts)) if only is None else only)
-    for group in batches([len(texts[i]) for i in wanted], budget):
-        indices = [wanted[i] for i in group]
-        chosen = [texts[i] for i in indices]
-        weights = _weights(model, chosen, indices, skip)
-        means = torch.empty(len(chosen), len(layers), model.anatomy.d_model)
+    spans = from_position(texts, skip) if spans is None else spans
+    by_text: dict[int, list[int]] = {}
+    for index in range(len(spans)) if only is None else only:
+        by_text.setdefault(spans[index].text, []).append(index)
+    order = list(by_text)
+    for group in batches([len(texts[i]) for i in order], budget):
+        chosen = [order[i] for i in group]
+        indices = [index for text in chosen for index in by_text[text]]
+        weights = _weights(model, texts, chosen, [spans[i] for i in indices])
+        means = torch.empty(len(indices), len(layers), model.anatomy.d_model)
 
         def see(place: int, residual: Tensor, means: Tensor = means, weights: Tensor = weights) -> None:
             means[:, place] = (weights @ residual.float()).cpu()
 
-        visit(model, chosen, layers, see)
+        visit(model, [texts[i] for i in chosen], layers, see)
         if not bool(torch.isfinite(means).all()):
             raise AffectscopeError(f"NaN or Inf in the residual stream of {model.name}: load it with --dtype float32")
         yield Pooled(indices, means)
 
 
-def _weights(model: Model, texts: Sequence[Sequence[int]], indices: Sequence[int], skip: int) -> Tensor:
-    """``[texts, tokens]`` float32: each row averages the counted tokens of one text."""
-    weights = torch.zeros(len(texts), sum(map(len, texts)))
-    start = 0
-    for row, text in enumerate(texts):
-        counted = [p for p in range(skip, len(text)) if text[p] not in model.special_ids]
+def _weights(model: Model, texts: Sequence[Sequence[int]], chosen: Sequence[int], spans: Sequence[Span]) -> Tensor:
+    """``[spans, tokens]`` float32: each row averages the counted tokens of one span over the texts end to end."""
+    starts, total = {}, 0
+    for index in chosen:
+        starts[index] = total
+        total += len(texts[index])
+    weights = torch.zeros(len(spans), total)
+    for row, span in enumerate(spans):
+        text = texts[span.text]
+        inside = range(span.start, min(span.stop, len(text)))
+        counted = [p for p in inside if text[p] not in model.special_ids] or list(inside)
         if not counted:
             raise AffectscopeError(
-                f"text {indices[row] + 1} has {len(text)} tokens, and none of them counts from position {skip} on: "
+                f"text {span.text + 1} has {len(text)} tokens, and none of them counts from position {span.start} on: "
                 "leave it out or write it longer"
             )
-        weights[row, torch.tensor(counted) + start] = 1 / len(counted)
-        start += len(text)
+        weights[row, torch.tensor(counted) + starts[span.text]] = 1 / len(counted)
     return weights.to(model.device)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from affectscope.concepts.stories import Corpus, load_second_style
-from affectscope.models.residuals import pooled
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, Verdict, register
 from affectscope.validation.statistics import cluster_interval
 from affectscope.validation.text_baselines import (
@@ -22,7 +21,7 @@ from affectscope.validation.text_baselines import (
     tfidf_ranks,
     windows,
 )
-from affectscope.vectors.activations import Progress
+from affectscope.vectors.activations import Progress, mean_activations
 from affectscope.vectors.extract import difference_vectors
 from affectscope.vectors.readers import Labelled, centred_by_topic, fit_readers, ranks, standardised_scores
 
@@ -85,6 +84,8 @@ def run(subject: Subject, progress: Progress) -> Result:
         unit="stories",
         measures=tuple(measures),
         caveat="The second style shares topics and language with the first; a corpus by other hands would be a harder test.",
+        effect=gain.name,
+        control=f"{best}: mean rank",
         data={"rows": rank_rows(measures)},
     )
 
@@ -108,14 +109,14 @@ def _known(second: Corpus, corpus: Corpus) -> Corpus | None:
 def _labelled(subject: Subject, second: Corpus, progress: Progress) -> Labelled:
     """Mean residual of every story of the second style at the read layer, with labels of the first corpus."""
     texts = [subject.model.encode(s.text) for s in second.stories]
-    values = np.zeros((len(texts), subject.model.anatomy.d_model), np.float32)
-    done = 0
-    for batch in pooled(subject.model, texts, [subject.layer], skip=subject.read.recipe.skip_tokens):
-        values[batch.indices] = batch.means[:, 0].numpy()
-        done += len(batch.indices)
-        progress("reading the second style", done, len(texts))
+    skip = subject.read.recipe.skip_tokens
+    read = mean_activations(
+        subject.model, texts, [subject.layer], skip=skip, stage="reading the second style", progress=progress
+    )
     concept = np.array([subject.corpus.emotions.index(s.emotion) for s in second.stories])
-    return Labelled(values, concept, np.array([second.topics.index(s.topic) for s in second.stories]))
+    return Labelled(
+        read.layer(subject.layer), concept, np.array([second.topics.index(s.topic) for s in second.stories])
+    )
 
 
 def _text_ranks(
@@ -137,4 +138,4 @@ def _text_ranks(
     return found
 
 
-EXPERIMENT = register(Experiment("other_style", run, plot))
+EXPERIMENT = register(Experiment("other_style", run, plot, "Another style"))

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from affectscope.concepts.neutral import Neutral
 from affectscope.models.chat import PHASES, ROLES, TEMPLATE, ChatTokens, tokenize
+from affectscope.models.forward import batches
 from affectscope.models.load import Model
-from affectscope.models.residuals import batches, visit
+from affectscope.models.residuals import visit
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import POSITION_BINS, PROBES
 

@@ -1,0 +1,42 @@
+"""A dose must cost rows without one nothing, and a shared beginning must pay for itself."""
+
+from __future__ import annotations
+
+import torch
+
+from affectscope import load
+from affectscope.concepts.items import activities
+from affectscope.models.predictions import last_logits
+from affectscope.models.steering import Dose
+from affectscope.validation.prompts import ask
+from common import arguments, interleaved, paired, report
+
+
+def main() -> None:
+    options = arguments(__doc__ or "")
+    rounds = options.rounds or (5 if options.quick else 15)
+    model = load()
+    names = [a.activity for a in activities()]
+    texts = [ask(model, f"Would you prefer to (A) {names[0]} or (B) {other}?").ids for other in names[1:33]]
+    shared = next(i for i in range(min(map(len, texts))) if len({t[i] for t in texts}) > 1)
+    middle = model.anatomy.default_layer
+    dose = [Dose(0, shared, shared + 4, {middle: torch.zeros(model.anatomy.d_model)})]
+    every = [Dose(row, shared, shared + 4, {middle: torch.zeros(model.anatomy.d_model)}) for row in range(len(texts))]
+    seconds = interleaved(
+        {
+            "no dose": lambda: last_logits(model, texts, [1], shared=shared),
+            "one row dosed": lambda: last_logits(model, texts, [1], shared=shared, doses=dose),
+            "every row dosed": lambda: last_logits(model, texts, [1], shared=shared, doses=every),
+            "nothing shared": lambda: last_logits(model, texts, [1]),
+        },
+        rounds,
+    )
+    dtype = str(model.dtype).removeprefix("torch.")
+    for name in ("one row dosed", "every row dosed"):
+        report(f"speed with {name} over without", paired(seconds["no dose"], seconds[name]), 0.99, dtype, rounds=rounds)
+    ratio = paired(seconds["nothing shared"], seconds["no dose"])
+    report("shared beginning over none, pairs of activities", ratio, 1.5, dtype, shared=shared, texts=len(texts))
+
+
+if __name__ == "__main__":
+    main()
