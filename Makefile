@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test long check bench clean
+.PHONY: help setup demo test long check bench docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -42,7 +42,11 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 	$(PIP) --constraint constraints.txt '.[bench]'
 	$(BIN)/python bench/extraction.py
 	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/steering.py
 	$(BIN)/python bench/startup.py
+
+docs: setup ## Write docs/experiments.md from the registry
+	$(BIN)/python docs/experiments.py
 
 clean: ## Remove the demo and tool caches (not the model cache)
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -11,6 +11,7 @@ import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+CONCEPTS = ("angry", "calm", "happy", "proud", "sad", "tired")
 WORDS = [f"w{i}" for i in range(180)]
 MARKERS = [f"m{i}" for i in range(16)]
 TEMPLATE = (
@@ -25,7 +26,7 @@ def tokenizer():
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<unk>", "<|turn|>", "<|end|>"]
-    names = special[:2] + WORDS + MARKERS + ["system", "user", "assistant", "tool", "The"]
+    names = [*special[:2], *WORDS, *MARKERS, "system", "user", "assistant", "tool", "The", *CONCEPTS]
     inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(names)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     inner.decoder = decoders.Fuse()
@@ -86,7 +87,6 @@ def own_cache(request, tmp_path, monkeypatch):
 
 
 WIDTH = 192  # of the planted model: wide, so that projecting neutral components out costs a direction little
-CONCEPTS = ("angry", "calm", "happy", "proud", "sad", "tired")
 
 
 def planted_corpus(topics: int = 6, tokens: int = 90, share: float = 0.3, per_cell: int = 1):
@@ -121,7 +121,8 @@ def plain_neutral(count: int = 12):
 
 @pytest.fixture(scope="session")
 def planted(tokenizer):
-    """A tiny model with known directions written into its residual stream, its corpus and its vectors."""
+    """A tiny model with known directions: written into its residual stream by marker words, and read out of it as
+    the concepts' own names."""
     from affectscope.models.load import wrap
 
     network = network_of("llama", hidden_size=WIDTH)
@@ -131,6 +132,7 @@ def planted(tokenizer):
         for e in range(len(CONCEPTS)):
             token = tokenizer.convert_tokens_to_ids(MARKERS[e])
             network.model.embed_tokens.weight[token] = 3.0 * directions[e]
+            network.lm_head.weight[tokenizer.convert_tokens_to_ids(CONCEPTS[e])] = directions[e]
     return wrap(network, tokenizer, name="planted"), directions.numpy()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from affectscope.concepts.stories import OWN_AUTHOR, Corpus, load_stories, require_crossed
@@ -10,7 +12,7 @@ from affectscope.errors import AffectscopeError
 from affectscope.files import json_text, replacing
 from affectscope.models.load import Model
 from affectscope.report.audit import write_report
-from affectscope.validation.base import Experiment, Result, Subject, experiments, run
+from affectscope.validation.base import Effort, Experiment, Result, Subject, experiments, run
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
 from affectscope.vectors.extract import Recipe, StoryActivations, read_corpus
@@ -76,7 +78,11 @@ def extract(
 
 
 def subject_of(
-    model: Model, vectors: ConceptVectors, corpus: Corpus | None = None, progress: Progress = silent
+    model: Model,
+    vectors: ConceptVectors,
+    corpus: Corpus | None = None,
+    progress: Progress = silent,
+    effort: Effort = "normal",
 ) -> Subject:
     """The model, its vectors and the activations they came from, read again if the cache no longer holds them.
 
@@ -95,32 +101,68 @@ def subject_of(
         raise AffectscopeError("the vectors were extracted from another corpus: name it with --corpus")
     facts = vectors.recipe
     recipe = Recipe(int(facts["skip_tokens"]), float(facts["neutral_variance"]))
-    return Subject(model, vectors, read_corpus(model, corpus, vectors.layers, recipe=recipe, progress=progress))
+    read = read_corpus(model, corpus, vectors.layers, recipe=recipe, progress=progress)
+    return Subject(model, vectors, read, effort)
 
 
 def validate(
     subject: Subject,
     *,
     only: list[str] | None = None,
+    out: Path | None = None,
+    again: bool = False,
     progress: Progress = silent,
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> list[Result]:
     """Run the experiments (all, or those named) and return their results.
 
+    Args:
+        out: each result is kept in ``out/results`` as it comes, and one that is there already, of the same vectors,
+            effort and version, is taken from there.
+        again: run even those.
+
     Raises:
         AffectscopeError: an unknown experiment.
     """
-    chosen: list[Experiment] = list(experiments())
-    if only:
-        names = [e.name for e in chosen]
-        if unknown := [name for name in only if name not in names]:
-            raise AffectscopeError(f"unknown experiment {unknown[0]!r}: use one of {', '.join(names)}")
-        chosen = [e for e in chosen if e.name in only]
+    chosen = chosen_experiments(only)
+    key = _key(subject) if out else {}
     results = []
     for experiment in chosen:
-        results.append(run(experiment, subject, progress))
-        tell(results[-1])
+        path = out / "results" / f"{experiment.name}.json" if out else None
+        result = None if again or path is None else _kept(path, key)
+        if result is None:
+            result = run(experiment, subject, progress)
+            if path is not None:
+                with replacing(path) as temporary:
+                    temporary.write_text(json_text({"key": key, "result": result.as_dict()}), encoding="utf-8")
+        results.append(result)
+        tell(result)
     return results
+
+
+def chosen_experiments(only: list[str] | None = None) -> list[Experiment]:
+    """All experiments, or those named, in the order of the report.
+
+    Raises:
+        AffectscopeError: an unknown name.
+    """
+    names = [e.name for e in experiments()]
+    if unknown := [name for name in only or [] if name not in names]:
+        raise AffectscopeError(f"unknown experiment {unknown[0]!r}: use one of {', '.join(names)}")
+    return [e for e in experiments() if not only or e.name in only]
+
+
+def _key(subject: Subject) -> dict[str, str]:
+    """What a kept result belongs to."""
+    return {"vectors": subject.vectors.fingerprint, "effort": subject.effort, "affectscope": version("affectscope")}
+
+
+def _kept(path: Path, key: dict[str, str]) -> Result | None:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return Result.from_dict(kept["result"]) if kept["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or not ours: it is run
 
 
 def write_results(results: list[Result], path: Path) -> None:
@@ -136,16 +178,22 @@ def audit(
     *,
     layers: str = "auto",
     allow_uncrossed: bool = False,
+    effort: Effort = "normal",
+    again: bool = False,
     progress: Progress = silent,
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> Path:
     """Extract, validate and scan; leaves vectors, ``report.json`` and ``report.html`` in ``out``. Returns the page.
+
+    Args:
+        effort: ``quick``, ``normal`` or ``full`` validation; see :class:`~affectscope.validation.base.Subject`.
+        again: see :func:`validate`.
 
     Raises:
         AffectscopeError: see :func:`extract`.
     """
     vectors, read = extract(model, corpus, layers=layers, allow_uncrossed=allow_uncrossed, progress=progress)
     vectors.save(out / "model.vectors.safetensors")
-    subject = Subject(model, vectors, read)
-    results = validate(subject, progress=progress, tell=tell)
+    subject = Subject(model, vectors, read, effort)
+    results = validate(subject, out=out, again=again, progress=progress, tell=tell)
     return write_report(subject, results, out)

@@ -22,7 +22,7 @@ from affectscope.terminal import Progress, say, show_scan
 if TYPE_CHECKING:
     from affectscope.concepts.stories import Corpus
     from affectscope.models.load import Model
-    from affectscope.validation.base import Result
+    from affectscope.validation.base import Effort, Result
 
 DEFAULT_VECTORS = "model.vectors.safetensors"
 
@@ -50,6 +50,11 @@ CorpusOpt = Annotated[Path | None, typer.Option(help="Your own stories, JSON Lin
 TopicsOpt = Annotated[int | None, typer.Option(help="Use the first N topics only.")]
 LayersOpt = Annotated[str, typer.Option(help="two-thirds, auto, all, or numbers such as 12,18-20.")]
 UncrossedOpt = Annotated[bool, typer.Option("--allow-uncrossed", help="Accept topics as a confound.")]
+QuickOpt = Annotated[bool, typer.Option("--quick", help="Fewer items and arms: minutes instead of a quarter hour.")]
+FullOpt = Annotated[bool, typer.Option("--full", help="The paper's own numbers of vectors and pairs: hours.")]
+AgainOpt = Annotated[
+    bool, typer.Option("--again", help="Run experiments anew whose results lie in the folder already.")
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 MODEL = "smollm2-135m"
 
@@ -153,26 +158,37 @@ def validate(
         str, typer.Option("--model", "-m", help="The model; the one named in the vectors when not given.")
     ] = "",
     corpus: CorpusOpt = None,
-    only: Annotated[str, typer.Option(help="Experiments to run, separated by commas.")] = "",
+    only: Annotated[str, typer.Option(help="Experiments to run, separated by commas; see --list.")] = "",
+    listing: Annotated[bool, typer.Option("--list", help="List the experiments and stop.")] = False,
+    quick: QuickOpt = False,
+    full: FullOpt = False,
+    again: AgainOpt = False,
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
     blocks: BlocksOpt = "",
     final_norm: NormOpt = "",
     as_json: JsonOpt = False,
 ) -> None:
-    """Test what the vectors are: recognition, text baselines, layers, geometry, ratings, words, situations."""
+    """Prove what the vectors are: the paper's experiments and their controls. Interrupt it and run it again: it goes on."""
     from affectscope import api
     from affectscope.report.audit import write_report
     from affectscope.vectors.artefact import load_vectors
 
-    found = load_vectors(vectors_file or vectors)
     wanted = [name.strip() for name in only.split(",") if name.strip()]
+    chosen = api.chosen_experiments(wanted)  # a wrong name is told before a model is loaded
+    if listing:
+        rows = [{"name": e.name, "title": e.title, "about": e.about} for e in chosen]
+        return _print(rows, as_json, "\n".join(f"{e.name:18} {e.about}" for e in chosen))
+    effort = _effort(quick, full)
+    found = load_vectors(vectors_file or vectors)
     loaded = _load(
         model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device, blocks, final_norm
     )
     with Progress() as progress:
-        subject = api.subject_of(loaded, found, _corpus(corpus, None) if corpus else None, progress)
-        results = api.validate(subject, only=wanted, progress=progress, tell=lambda r: progress.say(_line(r)))
+        subject = api.subject_of(loaded, found, _corpus(corpus, None) if corpus else None, progress, effort)
+        results = api.validate(
+            subject, only=wanted, out=out, again=again, progress=progress, tell=lambda r: progress.say(_line(r))
+        )
         page = write_report(subject, results, out)
     _print([r.as_dict() for r in results], as_json, f"report: {page}")
 
@@ -186,6 +202,9 @@ def audit(
     corpus: CorpusOpt = None,
     topics: TopicsOpt = None,
     allow_uncrossed: UncrossedOpt = False,
+    quick: QuickOpt = False,
+    full: FullOpt = False,
+    again: AgainOpt = False,
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
     blocks: BlocksOpt = "",
@@ -195,7 +214,7 @@ def audit(
     """Extract, validate and read situations; leave report.html and report.json."""
     from affectscope import api
 
-    start = time.perf_counter()
+    start, effort = time.perf_counter(), _effort(quick, full)
     stories = _corpus(corpus, topics)
     loaded = _load(model_name or model, dtype, device, blocks, final_norm)
     with Progress() as progress:
@@ -205,6 +224,8 @@ def audit(
             stories,
             layers=layers,
             allow_uncrossed=allow_uncrossed,
+            effort=effort,
+            again=again,
             progress=progress,
             tell=lambda r: progress.say(_line(r)),
         )
@@ -323,6 +344,12 @@ def _load(name: str, dtype: str, device: str, blocks: str = "", final_norm: str 
         final_norm=final_norm or None,
         tell=say,
     )
+
+
+def _effort(quick: bool, full: bool) -> Effort:
+    if quick and full:
+        raise AffectscopeError("--quick and --full exclude each other: give one of them")
+    return "quick" if quick else "full" if full else "normal"
 
 
 def _line(result: Result) -> str:

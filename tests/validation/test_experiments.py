@@ -31,15 +31,10 @@ def noise(planted, tmp_path_factory):
 
 def test_the_battery_is_complete():
     expected = {
-        "recognition",
-        "text_baselines",
-        "other_style",
-        "layer_curve",
-        "geometry",
-        "human_ratings",
-        "logit_lens",
-        "situations",
-    }
+        "recognition", "text_baselines", "other_style", "layer_curve", "situations", "intensity", "positions", "carry_over",
+        "negation", "binding", "geometry", "layer_similarity", "human_ratings", "logit_lens", "expressed", "residualised",
+        "minimal_pairs", "unrelated", "untrained_twin", "neurons", "preferences", "preference_steering",
+    }  # fmt: skip
     assert set(BY_NAME) == expected
 
 
@@ -103,7 +98,9 @@ def test_the_whole_battery_and_report_run_on_any_corpus(subject, tmp_path):
 
     results = validate(subject)
     assert {r.name for r in results} == set(BY_NAME)
-    assert all(r.n or r.finding.startswith(("Not run", "Fewer", "No ", "The corpus")) for r in results)
+    assert all(
+        r.n or r.finding.startswith(("Not run", "Not applicable", "Fewer", "No ", "The corpus")) for r in results
+    )
     page = write_report(subject, results, tmp_path)
     report = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     jsonschema.validate(report, json.loads((files("affectscope.report") / "report.schema.json").read_text()))
@@ -192,3 +189,12 @@ def test_the_held_out_word_probe_finds_what_is_there_and_nothing_else():
     human = vectors @ rng.standard_normal(30)
     assert correlation(cross_validated(vectors, human), human) > 0.9
     assert abs(correlation(cross_validated(vectors, rng.standard_normal(80)), rng.standard_normal(80))) < 0.35
+
+
+def test_the_documentation_lists_every_experiment():
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    for experiment in experiments():
+        assert f"`{experiment.name}`. {experiment.about}" in text, "run `make docs`"
+        assert experiment.title, experiment.name

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from affectscope.concepts.emotions import EMOTIONS, cluster_of
+from affectscope.concepts.items import situations
 from affectscope.concepts.neutral import Message
 from affectscope.files import json_text, replacing
 from affectscope.monitoring.scan import Scan, scan
 from affectscope.report.figures import emotion_map, valence_arousal_plane
 from affectscope.validation.base import Measure, Result, Subject, experiments
-from affectscope.validation.situations import load_situations
 from affectscope.vectors.geometry import cosines
 
 FORMAT = "affectscope/report@1"
@@ -43,8 +43,8 @@ def write_report(subject: Subject, results: list[Result], out: Path) -> Path:
 def report_content(subject: Subject, results: list[Result]) -> dict[str, Any]:
     """Everything that the report says, as plain values."""
     by_name = {r.name: r for r in results}
-    plots = {e.name: e.plot for e in experiments()}
-    vectors, corpus = subject.vectors, subject.corpus
+    known = {e.name: e for e in experiments()}
+    vectors = subject.vectors
     return {
         "format": FORMAT,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,12 +58,17 @@ def report_content(subject: Subject, results: list[Result]) -> dict[str, Any]:
         "layer": {"read": vectors.read_layer, "choice": vectors.recipe["layer_choice"], "layers": list(vectors.layers)},
         "corpus": vectors.corpus,
         "recipe": vectors.recipe,
+        "effort": subject.effort,
         "headline": headline(by_name),
-        "results": [r.as_dict() | {"figures": plots[r.name](r) if r.n else []} for r in results],
+        "front": [front_row(r, known[r.name].title or r.name) for r in results],
+        "results": [
+            r.as_dict() | {"title": known[r.name].title or r.name, "figures": known[r.name].plot(r) if r.n else []}
+            for r in results
+        ],
         "map": emotion_map(vectors, by_name),
         "plane": valence_arousal_plane(by_name),
         "concepts": _concepts(subject, by_name),
-        "situations": _situations(subject) if set(load_situations()) & set(corpus.emotions) else [],
+        "situations": _situations(subject),
     }
 
 
@@ -100,7 +105,8 @@ def headline(results: dict[str, Result]) -> list[dict[str, Any]]:
         ("recognition", "readers: mean rank", "Mean rank of the true emotion on unseen topics", "chance: mean rank", "chance"),
         ("text_baselines", "gain of the readers over the best text baseline", "Gain of the readers over the best reader of the words", "", "0 would be no gain"),
         ("other_style", "gain of the readers over the best text baseline", "The same gain on stories of another style", "", "0 would be no gain"),
-        ("situations", "vectors, standardised: argmax right", "Situations recognised before the reply, by the vectors", "", "paper's model: 10 of 12"),
+        ("situations", "vectors: argmax right", "Situations whose emotion is read before the reply", "random directions: argmax right", "random directions"),
+        ("expressed", "another person: own word over unrelated", "Steering: what the own word gains over unrelated pushes", "", "0 would be no gain"),
         ("geometry", "adjusted Rand index", "Agreement of clusters with the paper's", "adjusted Rand index, permuted (95th percentile)", "chance, 95th percentile"),
         ("human_ratings", "PC1 and valence (RM77): |r|", "First component and human valence, |r|", "", "paper: 0.81"),
         ("logit_lens", "own vector: percentile of the emotion's word", "Vocabulary percentile of the emotion's own word", "random direction: percentile of the emotion's word", "random directions"),
@@ -125,6 +131,22 @@ def headline(results: dict[str, Result]) -> list[dict[str, Any]]:
     return tiles
 
 
+def front_row(result: Result, title: str) -> dict[str, Any]:
+    """One line of the front table: experiment, the paper's figure, this model's, its control's, the verdict."""
+    found = {m.name: m for m in result.measures}
+    effect, control = found.get(result.effect), found.get(result.control)
+    return {
+        "name": result.name,
+        "title": title,
+        "paper": result.paper,
+        "measure": effect.name if effect else result.finding,
+        "model": effect.text() if effect else "",
+        "control_measure": control.name if control else "",
+        "control": control.text() if control else "",
+        "verdict": result.verdict,
+    }
+
+
 def _concepts(subject: Subject, results: dict[str, Result]) -> dict[str, Any]:
     """For each concept what a reader may ask of it: near and far ones, lens tokens, held-out rank, cluster."""
     vectors = subject.vectors
@@ -147,10 +169,10 @@ def _concepts(subject: Subject, results: dict[str, Result]) -> dict[str, Any]:
 
 def _situations(subject: Subject) -> list[dict[str, Any]]:
     """Token readings of our situations, for the heat-maps: the twelve emotions' z at every token."""
-    texts = load_situations()
-    chosen = [e for e in texts if e in subject.vectors.concepts]
+    first = {s.emotion: s.text for s in reversed(situations())}
+    chosen = [e for e in dict.fromkeys(s.emotion for s in situations()) if e in subject.vectors.concepts]
     return [
-        scan_content(scan(subject.model, subject.vectors, [Message("user", texts[e])], concepts=chosen, reply=True))
+        scan_content(scan(subject.model, subject.vectors, [Message("user", first[e])], concepts=chosen, reply=True))
         | {"emotion": e}
         for e in chosen
     ]

@@ -5,32 +5,46 @@ An experiment states its pass rule before it runs, carries its controls, and may
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+import numpy as np
 
 from affectscope.concepts.stories import Corpus
 from affectscope.errors import AffectscopeError
 from affectscope.models.load import Model
-from affectscope.vectors.activations import Progress, silent
+from affectscope.models.residuals import Span
+from affectscope.vectors.activations import Progress, mean_activations, silent
 from affectscope.vectors.artefact import ConceptVectors
 from affectscope.vectors.extract import StoryActivations
 
-Verdict = Literal["shown", "not shown", "contrary", "reported"]
-"""Whether the stated rule was met; ``reported`` where an experiment states no rule."""
+Verdict = Literal["shown", "not shown", "contrary", "reported", "not applicable"]
+"""Whether the stated rule was met; ``reported`` where an experiment states no rule, ``not applicable`` where this model
+or these vectors lack what it needs."""
+Effort = Literal["quick", "normal", "full"]
 Figure = dict[str, Any]
 """A Plotly figure as plain JSON: ``data`` and ``layout``."""
 
 
+class NotApplicableError(AffectscopeError):
+    """This model or these vectors lack what an experiment needs; the message says what."""
+
+
 @dataclass(frozen=True)
 class Subject:
-    """What is examined: a model, its vectors, and the activations of the corpus they came from."""
+    """What is examined: a model, its vectors, and the activations of the corpus they came from.
+
+    ``effort`` says how much an experiment may spend: ``quick`` fewer items and arms, ``full`` the paper's own numbers.
+    """
 
     model: Model
     vectors: ConceptVectors
     read: StoryActivations
+    effort: Effort = "normal"
 
     @property
     def corpus(self) -> Corpus:
@@ -41,6 +55,36 @@ class Subject:
     def layer(self) -> int:
         """The layer that readings are taken at."""
         return self.vectors.read_layer
+
+    def require_chat(self) -> None:
+        """Raise :class:`NotApplicableError` for a model without a chat template: it has no assistant's turn to read."""
+        if not getattr(self.model.tokenizer, "chat_template", None):
+            raise NotApplicableError("this model has no chat template, so there is no assistant's turn to read")
+
+    def require_concepts(self, names: Iterable[str]) -> None:
+        """Raise :class:`NotApplicableError` when the vectors lack one of ``names``."""
+        if missing := [name for name in names if name not in self.vectors.concepts]:
+            raise NotApplicableError(
+                f"the vectors have no {missing[0]!r}" + f" (nor {len(missing) - 1} more)" * (len(missing) > 1)
+            )
+
+    def means(
+        self,
+        texts: Sequence[Sequence[int]],
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        progress: Progress = silent,
+        stage: str = "reading",
+    ) -> np.ndarray:
+        """``[layers, spans, d_model]`` mean residuals over spans, kept on disk: no text is run twice for the same layers.
+
+        Args:
+            texts: token ids.
+            layers: the vectors' layers when None.
+        """
+        chosen = tuple(self.vectors.layers if layers is None else layers)
+        read = mean_activations(self.model, texts, chosen, spans=spans, stage=stage, progress=progress)
+        return np.stack([read.layer(layer) for layer in chosen])
 
 
 @dataclass(frozen=True)
@@ -65,7 +109,8 @@ class Result:
     """What one experiment found.
 
     ``question``, ``rule`` (stated in advance), ``finding`` (one sentence), ``verdict``, ``n`` and what it counts, the
-    ``measures`` with controls among them, a ``caveat`` where one is due, and ``data`` for its figures.
+    ``measures`` with controls among them, a ``caveat`` where one is due, and ``data`` for its figures. ``effect`` and
+    ``control`` name the measures that stand in the front table, ``paper`` is the paper's own figure with its section.
     """
 
     name: str
@@ -77,6 +122,9 @@ class Result:
     unit: str
     measures: tuple[Measure, ...]
     caveat: str = ""
+    effect: str = ""
+    control: str = ""
+    paper: str = ""
     seconds: float = 0.0
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -91,14 +139,28 @@ class Result:
         """Plain values, for JSON."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Result:
+        """The result that :meth:`as_dict` was made of, NaN (null in JSON) included."""
+        measures = tuple(
+            Measure(**(m | {"value": float("nan") if m["value"] is None else m["value"]})) for m in values["measures"]
+        )
+        return cls(**(values | {"measures": measures}))
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """A registered experiment: its name, how to run it, and how to draw its result."""
+    """A registered experiment: its name, how to run it, how to draw its result, and a title for people."""
 
     name: str
     run: Callable[[Subject, Progress], Result]
     plot: Callable[[Result], list[Figure]]
+    title: str = ""
+
+    @property
+    def about(self) -> str:
+        """One line: what the experiment asks (the first of its module's documentation)."""
+        return (inspect.getdoc(inspect.getmodule(self.run)) or self.name).splitlines()[0]
 
 
 _EXPERIMENTS: dict[str, Experiment] = {}
@@ -125,8 +187,10 @@ def run(experiment: Experiment, subject: Subject, progress: Progress = silent) -
     start = time.perf_counter()
     try:
         result = experiment.run(subject, progress)
+    except NotApplicableError as error:
+        result = Result(experiment.name, "", "", f"Not applicable: {error}", "not applicable", 0, "", ())
     except AffectscopeError as error:
-        result = Result(experiment.name, "", "", f"Not run: {error}", "not shown", 0, "", ())
+        result = Result(experiment.name, "", "", f"Not run: {error}", "not applicable", 0, "", ())
     return replace(result, seconds=round(time.perf_counter() - start, 2))
 
 

@@ -71,6 +71,9 @@ def run(subject: Subject, progress: Progress) -> Result:
         unit="emotions whose word starts with one whole token",
         measures=tuple(measures),
         caveat="A direction has no size, so only the order of tokens means anything.",
+        effect=own.name,
+        control=random.name,
+        paper="the own word or a near one among the top five, by eye (section 3.2)",
         data={
             "table": {name: {"up": row.up, "down": row.down} for name, row in zip(concepts, rows, strict=True)},
             "first": [name for name in SHOWN if name in concepts] or list(concepts[:12]),
@@ -102,4 +105,4 @@ def plot(_result: Result) -> list[Figure]:
     return []
 
 
-EXPERIMENT = register(Experiment("logit_lens", run, plot))
+EXPERIMENT = register(Experiment("logit_lens", run, plot, "Words"))

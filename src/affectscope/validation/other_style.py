@@ -14,12 +14,13 @@ from affectscope.validation.base import Experiment, Figure, Measure, Result, Sub
 from affectscope.validation.statistics import cluster_interval
 from affectscope.validation.text_baselines import (
     embed,
-    embedding_folder,
+    embedding_caveat,
     embedding_ranks,
     rank_figure,
     rank_rows,
     tfidf_ranks,
     windows,
+    with_embedding,
 )
 from affectscope.vectors.activations import Progress, mean_activations
 from affectscope.vectors.extract import difference_vectors
@@ -34,7 +35,8 @@ RULE = (
 
 def run(subject: Subject, progress: Progress) -> Result:
     """Mean rank of readers, vectors and every text baseline, fitted on the corpus and read on the second style."""
-    second = _known(load_second_style(), subject.corpus)
+    whole = load_second_style()
+    second = _known(whole.restricted(whole.topics[:2]) if subject.effort == "quick" else whole, subject.corpus)
     if second is None:
         return Result(
             "other_style",
@@ -83,7 +85,8 @@ def run(subject: Subject, progress: Progress) -> Result:
         n=len(tested.topic),
         unit="stories",
         measures=tuple(measures),
-        caveat="The second style shares topics and language with the first; a corpus by other hands would be a harder test.",
+        caveat="The second style shares topics and language with the first; a corpus by other hands would be a harder test. "
+        + embedding_caveat(subject),
         effect=gain.name,
         control=f"{best}: mean rank",
         data={"rows": rank_rows(measures)},
@@ -131,7 +134,7 @@ def _text_ranks(
     for window, fit in first.items():
         read = other[window]
         ways = {"TF-IDF": tfidf_ranks(fit, read, fitted, tested, concepts)}
-        if embedding_folder() is not None:
+        if with_embedding(subject):
             ways["sentence embedding"] = embedding_ranks(embed(fit), embed(read), fitted, tested, concepts)
         for name, (plain, whitened) in ways.items():
             found |= {f"{name}, {window}, plain": plain, f"{name}, {window}, whitened": whitened}

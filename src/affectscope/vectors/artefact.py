@@ -7,9 +7,11 @@ hash) and is refused, never coerced, on another model.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,14 @@ class ConceptVectors:
                 raise AffectscopeError(f"{name} holds NaN or Inf: extract it again")
         if self.read_layer not in self.layers:
             raise AffectscopeError(f"the read layer {self.read_layer} is not among the layers: extract it again")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of vectors, readers and read layer: what results that rest on them are kept under."""
+        digest = hashlib.sha256(str(self.read_layer).encode())
+        for array in (self.vectors, self.readers, self.readers_heldout):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @property
     def d_model(self) -> int:

@@ -34,12 +34,16 @@ function traceOf(trace) {
   if (trace.meta === "diverging") {
     made.colorscale = [[0, `rgb(${css("--cold")})`], [0.5, css("--card")], [1, `rgb(${css("--hot")})`]];
     made.colorbar = Object.assign({ outlinewidth: 0 }, trace.colorbar);
+  } else if (trace.meta === "sequential") {
+    made.colorscale = [[0, css("--card")], [1, css("--accent")]];
+    made.colorbar = Object.assign({ outlinewidth: 0 }, trace.colorbar);
   } else if (colours[role]) {
     const colour = css(colours[role]);
     if (trace.meta.endsWith("-band")) { made.fillcolor = colour + "2e"; made.line = { width: 0 }; return made; }
     made.line = Object.assign({ color: colour, width: 2 }, trace.line);
     made.marker = Object.assign({ color: colour }, trace.marker);
     if (made.error_x) made.error_x.color = colour;
+    if (made.error_y) made.error_y.color = colour;
   }
   return made;
 }
@@ -133,6 +137,33 @@ function lensRows() {
   draw();
 }
 
+function neuronTables() {
+  const search = byId("neuron-search");
+  if (!search) return;
+  const data = report.results.find((r) => r.name === "neurons").data;
+  const draw = (name) => {
+    byId("neuron-found").textContent = name;
+    for (const kind of ["writers", "separators"]) {
+      const table = byId(`neuron-${kind}`), head = element("tr"), body = element("tbody"), top = element("thead");
+      data.columns.forEach((column) => head.append(element("th", column)));
+      top.append(head);
+      for (const row of data.emotions[name][kind]) {
+        const line = element("tr");
+        row.forEach((value) => line.append(element("td", value === null ? "" : String(value), "num")));
+        body.append(line);
+      }
+      table.replaceChildren(table.caption, top, body);
+    }
+  };
+  const names = Object.keys(data.emotions);
+  search.addEventListener("input", () => {
+    const wanted = search.value.trim().toLowerCase();
+    const hit = names.find((n) => n === wanted) || (wanted && names.find((n) => n.startsWith(wanted)));
+    if (hit) draw(hit); else byId("neuron-found").textContent = wanted ? "no such emotion here" : "";
+  });
+  draw(names.includes("desperate") ? "desperate" : names[0]);
+}
+
 function situationHeats() {
   const box = byId("heats");
   if (!box) return;
@@ -155,5 +186,6 @@ function drawAll() { drawFigures(); drawMap(byId("search") ? byId("search").valu
 themeButton(byId("theme"), drawAll);
 connectMap();
 lensRows();
+neuronTables();
 situationHeats();
 document.documentElement.dataset.ready = "yes";
