@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup ## Map the emotion vectors of the bundled model and leave a report in ./demo
-	$(BIN)/affectscope audit smollm2-135m --out demo
+	$(BIN)/affectscope audit smollm2-135m --out demo --quick
 
 test: setup ## Install what tests need (Chromium from Debian too) and run the checks and every test
 	@command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null)

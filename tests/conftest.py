@@ -162,10 +162,10 @@ def real_model():
 
 @pytest.fixture(scope="session")
 def real_audit(real_model, tmp_path_factory) -> Path:
-    """The whole audit of the bundled model on three topics and five layers; used by real and browser tests."""
+    """The whole audit of the bundled model, quick, on four topics and five layers; used by real and browser tests."""
     from affectscope import api
     from affectscope.concepts.stories import load_stories
 
     out = tmp_path_factory.mktemp("audit")
-    api.audit(real_model, out, load_stories(topics=4), layers="12,15,18-20")
+    api.audit(real_model, out, load_stories(topics=4), layers="12,15,18-20", effort="quick")
     return out

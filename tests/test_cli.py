@@ -52,7 +52,7 @@ def complaint(result):
 
 def test_help_names_every_command():
     told = run("--help").stdout.decode()
-    for command in ("extract", "inspect", "validate", "audit", "scan", "doctor", "corpus"):
+    for command in ("extract", "inspect", "validate", "audit", "scan", "sweep", "doctor", "corpus"):
         assert command in told
 
 
@@ -118,6 +118,8 @@ def test_corpus_command(saved):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
+        (["validate", "--quick", "--full"], "exclude each other"),
+        (["sweep", "model.vectors.safetensors", "absent.txt"], "absent.txt"),
         (["extract", "./nowhere"], "neither a model folder nor a GGUF file"),
         (["extract", "model", "--layers", "9", "--corpus", "corpus.jsonl"], "no layer 9"),
         (["extract", "model", "--layers", "deep", "--corpus", "corpus.jsonl"], "use two-thirds, auto, all"),
@@ -191,3 +193,35 @@ def test_doctor_tells_of_a_model(saved):
     checks = {c["name"]: c for c in json.loads(run("doctor", "model", "--json", cwd=saved).stdout)}
     assert all(checks[name]["passed"] for name in ("blocks", "residual stream", "unembedding", "packing"))
     assert "tokens a second" in checks["reading speed"]["detail"]
+
+
+def test_experiments_are_listed_without_a_model():
+    told = run("validate", "--list").stdout.decode()
+    for name in ("recognition", "situations", "expressed", "preferences", "neurons"):
+        assert name in told
+    rows = json.loads(run("validate", "--list", "--only", "negation", "--json").stdout)
+    assert [row["name"] for row in rows] == ["negation"]
+
+
+def test_one_experiment_runs_alone_and_is_kept(saved):
+    args = ("validate", "--model", "model", "--corpus", "corpus.jsonl", "--only", "recognition", "-o", "val", "--json")
+    first = run(*args, cwd=saved)
+    assert first.returncode == 0, first.stderr.decode()
+    (result,) = json.loads(first.stdout)
+    assert result["name"] == "recognition"
+    assert result["verdict"] in ("shown", "not shown")
+    assert (saved / "val" / "report.html").is_file()
+    assert json.loads(run(*args, cwd=saved).stdout)[0]["seconds"] == result["seconds"]  # taken from the folder
+
+
+def test_sweep_leaves_a_page_and_goes_on_when_asked_again(saved):
+    (saved / "swept.txt").write_text("\n\n".join(f"w{i} w2 w3 m{i % 6} w4 w5 m{i % 6} w7 w8" for i in range(40)))
+    args = ("sweep", "model.vectors.safetensors", "swept.txt", "--model", "model", "-o", "swept", "--json")
+    done = run(*args, cwd=saved)
+    assert done.returncode == 0, done.stderr.decode()
+    facts = json.loads(done.stdout)
+    assert facts["passages"] == 40
+    assert (saved / "swept" / "sweep.html").is_file()
+    assert json.loads(run(*args, cwd=saved).stdout) == facts
+    compared = run(*args, "--against", "swept/sweep.json", cwd=saved)
+    assert compared.returncode == 0, compared.stderr.decode()

@@ -292,6 +292,62 @@ def scan(
 
 
 @app.command()
+def sweep(
+    vectors: Annotated[Path, typer.Argument(help="File made by `affectscope extract`.")],
+    files: Annotated[list[Path], typer.Argument(help="Texts: .txt, .md, .jsonl or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result.")] = Path("sweep"),
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model; the one named in the vectors when not given.")
+    ] = "",
+    passage: Annotated[int, typer.Option(help="Most tokens of a passage.")] = 128,
+    top: Annotated[int, typer.Option(help="Passages kept for each concept.")] = 20,
+    column: Annotated[
+        str, typer.Option(help="Field of JSON Lines, or column of Parquet, that holds the text.")
+    ] = "text",
+    against: Annotated[
+        Path | None, typer.Option(help="The sweep.json of another model on the same texts, to compare with.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Begin anew, whatever lies in the folder.")] = False,
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    blocks: BlocksOpt = "",
+    final_norm: NormOpt = "",
+    as_json: JsonOpt = False,
+) -> None:
+    """Find the passages of a large text that represent each concept most. Interrupt it and run it again: it goes on."""
+    from affectscope.monitoring.passages import check_files
+    from affectscope.monitoring.sweep import sweep as run_sweep
+    from affectscope.report.sweep import compare, read_sweep, write_sweep
+    from affectscope.vectors.artefact import load_vectors
+
+    found = load_vectors(vectors)
+    check_files(files, column)
+    if against:
+        read_sweep(against)  # a wrong file is told before a model is loaded
+    loaded = _load(
+        model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device, blocks, final_norm
+    )
+    with Progress() as progress:
+        result = run_sweep(
+            loaded,
+            found,
+            files,
+            out,
+            passage=passage,
+            keep=top,
+            column=column,
+            again=again,
+            progress=progress,
+            tell=say,
+        )
+    if against:
+        result["against"] = compare(loaded, files, out, against)
+    page = write_sweep(result, out)
+    facts = {"page": str(page), "passages": result["passages"], "tokens": result["tokens"]}
+    _print(facts, as_json, f"{result['passages']} passages, {result['tokens']} tokens: {page.resolve()}")
+
+
+@app.command()
 def doctor(
     model_name: ModelArg = None,
     model: ModelOpt = MODEL,

@@ -111,3 +111,19 @@ def test_the_lens_table_answers(page):
     page.fill("#lens-search", "furious")
     assert page.locator("#lens-table tbody tr").count() == rows + 1
     assert page.locator("#lens-table tbody tr").first.inner_text().startswith("furious")
+
+
+def test_the_front_table_leads_to_every_experiment(page):
+    rows = page.locator("table.front tbody tr")
+    assert rows.count() >= 20
+    for target in page.eval_on_selector_all("table.front a", "links => links.map(a => a.getAttribute('href'))"):
+        assert page.locator(target).count() == 1, target
+
+
+def test_neurons_can_be_browsed_by_emotion(page):
+    page.fill("#neuron-search", "happy")
+    assert page.inner_text("#neuron-found") == "happy"
+    assert page.locator("#neuron-writers tbody tr").count() >= 5
+    before = page.inner_text("#neuron-separators")
+    page.fill("#neuron-search", "afraid")
+    assert page.inner_text("#neuron-separators") != before

@@ -79,3 +79,24 @@ def test_the_artefact_is_loaded_and_complete(real_audit):
     assert vectors.layers == (12, 15, 18, 19, 20)
     assert vectors.read_layer == 19
     assert (vectors.baseline_count.reshape(-1) > 0).sum() >= 8
+
+
+def test_every_experiment_runs_and_its_result_is_well_formed(report):
+    from affectscope.validation.base import experiments
+
+    results = {r["name"]: r for r in report["results"]}
+    assert list(results) == [e.name for e in experiments()]
+    for name, result in results.items():
+        assert result["n"] > 0, (name, result["finding"])
+        assert result["question"].endswith("?")
+        assert result["rule"]
+        assert result["seconds"] >= 0
+        names = [m["name"] for m in result["measures"]]
+        assert len(names) == len(set(names)), name
+        assert result["effect"] in names, name
+        assert result["control"] in names or result["verdict"] == "reported", name
+        for m in result["measures"]:
+            if m["low"] is not None and m["value"] is not None:
+                assert m["low"] <= m["high"], (name, m)
+        assert result["figures"], name
+    assert {row["verdict"] for row in report["front"]} <= {"shown", "not shown", "contrary", "reported"}

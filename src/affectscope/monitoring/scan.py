@@ -99,7 +99,7 @@ def scan(
         raise AffectscopeError(f"NaN or Inf in the residual stream of {model.name}: load it with --dtype float32")
     cosine = residual @ vectors.vectors[place][chosen].T / np.linalg.norm(residual, axis=1, keepdims=True)
     score = (residual - vectors.read_mean[place]) @ vectors.readers[place][chosen].T
-    mean, std = _baseline(vectors, place, tokens)
+    mean, std = baseline_of(vectors, place, tokens)
     z = ((score - mean[:, chosen]) / std[:, chosen]).astype(np.float32)
     norm = np.linalg.norm(residual, axis=1)
     z[norm > SINK_NORM * np.median(norm)] = 0  # an attention sink is no reading of anything
@@ -135,7 +135,7 @@ def _plain(model: Model, text: str) -> ChatTokens:
     return ChatTokens(ids, [TEMPLATE if i in model.special_ids else "text" for i in ids], ["none"] * len(ids))
 
 
-def _baseline(vectors: ConceptVectors, place: int, tokens: ChatTokens) -> tuple[np.ndarray, np.ndarray]:
+def baseline_of(vectors: ConceptVectors, place: int, tokens: ChatTokens) -> tuple[np.ndarray, np.ndarray]:
     """Mean and s.d. ``[tokens, concepts]`` of the readers' score for each token's cell."""
     probe = PROBES.index("readers")
     where = np.array(cells(tokens))

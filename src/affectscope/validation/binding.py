@@ -55,11 +55,7 @@ def run(subject: Subject, progress: Progress) -> Result:
 def plot(result: Result) -> list[Figure]:
     """The referent's emotion minus the other's, by layer."""
     data = result.data
-    return [
-        curve_figure(
-            result.finding, data["curves"], data["layer"], "referent's minus other's (s.d. over items, 95 % interval)"
-        )
-    ]
+    return [curve_figure(result.finding, data["curves"], data["layer"], "referent's minus other's (s.d.)")]
 
 
 EXPERIMENT = register(Experiment("binding", run, plot, "Whose emotion"))

@@ -53,11 +53,7 @@ def run(subject: Subject, progress: Progress) -> Result:
 def plot(result: Result) -> list[Figure]:
     """Effect by layer, over the shared words and where the assistant speaks."""
     data = result.data
-    return [
-        curve_figure(
-            result.finding, data["curves"], data["layer"], "high minus low reading (s.d. over items, 95 % interval)"
-        )
-    ]
+    return [curve_figure(result.finding, data["curves"], data["layer"], "high minus low (s.d. over items)")]
 
 
 EXPERIMENT = register(Experiment("carry_over", run, plot, "Carry-over"))

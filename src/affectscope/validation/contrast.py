@@ -157,7 +157,7 @@ def curve_figure(title: str, curves: dict[str, dict[str, Any]], read_layer: int,
             "hovertemplate": "layer %{x}: %{y:.2f}<extra>" + name + "</extra>",
         })  # fmt: skip
     layout = {
-        "xaxis": {"title": {"text": f"layer (read layer: {read_layer})"}},
+        "xaxis": {"title": {"text": f"layer (read layer: {read_layer}; bars: 95 % intervals)"}},
         "yaxis": {"title": {"text": axis}, "zeroline": True},
         "shapes": [{"type": "line", "x0": read_layer, "x1": read_layer, "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1}}],
         "height": 380,

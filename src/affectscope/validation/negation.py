@@ -69,11 +69,7 @@ def _places(subject: Subject, item: Negation) -> dict[str, list[Place]]:
 def plot(result: Result) -> list[Figure]:
     """Affirmed minus denied by layer and place."""
     data = result.data
-    return [
-        curve_figure(
-            result.finding, data["curves"], data["layer"], "affirmed minus denied (s.d. over items, 95 % interval)"
-        )
-    ]
+    return [curve_figure(result.finding, data["curves"], data["layer"], "affirmed minus denied (s.d. over items)")]
 
 
 EXPERIMENT = register(Experiment("negation", run, plot, "Negation"))

@@ -84,7 +84,7 @@ def plot(result: Result) -> list[Figure]:
             result.finding,
             data["curves"],
             data["layer"],
-            "gain of the reply's emotion (s.d. over items, 95 % interval)",
+            "gain of the reply's emotion (s.d.)",
         )
     ]
 

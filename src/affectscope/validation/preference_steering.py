@@ -128,13 +128,24 @@ def _random(subject: Subject) -> list[_Arm]:
     ]
 
 
+def middle_layers(subject: Subject) -> tuple[int, ...]:
+    """The vectors' layers in the middle third of the model, where the paper finds the effect; else the read layer."""
+    depth = subject.model.anatomy.depth
+    found = tuple(layer for layer in subject.vectors.layers if depth <= 3 * layer < 2 * depth)
+    return found or (subject.layer,)
+
+
 def _adds(subject: Subject, directions: np.ndarray) -> dict[int, Tensor]:
-    """What ``directions`` ``[layers, d_model]``, unit rows, add at each layer that a dose may enter."""
-    vectors = subject.vectors
+    """What ``directions`` ``[layers, d_model]``, unit rows, add at each middle layer: equal parts of the strength.
+
+    The paper does not say whether 0.5 is the whole or each layer's; taken whole, the dose stays near the residual's size.
+    """
+    vectors, layers = subject.vectors, middle_layers(subject)
+    part = STRENGTH / len(layers)
     return {
-        layer: torch.tensor(STRENGTH * vectors.mean_norm[place] * directions[place], dtype=torch.float32)
-        for place, layer in enumerate(vectors.layers)
-        if layer in vectors.steer_layers
+        layer: torch.tensor(part * vectors.mean_norm[place] * directions[place], dtype=torch.float32)
+        for layer in layers
+        for place in (vectors.place(layer),)
     }
 
 
@@ -159,7 +170,7 @@ def _conclude(
         for name in (UP, DOWN)
     ]
     everywhere = r_measure("r of the reading (all activities) and change, over concepts", r["all"][columns], mean)
-    layers = ", ".join(map(str, subject.vectors.steer_layers))
+    layers = ", ".join(map(str, middle_layers(subject)))
     return Result(
         name="preference_steering",
         question="Does a dose of a concept on an activity's words change how much the model prefers the activity?",
@@ -179,7 +190,7 @@ def _conclude(
         effect=effects[UP].name,
         control=both.name,
         paper="blissful +212, hostile -303 Elo; r 0.85 over 35 concepts, the line at -45 Elo for r = 0 (section 4)",
-        caveat=f"Dosed at layers {layers}. {len(names)} of {plan[0]} concepts were run ({', '.join(names)}), in {plan[1]:.0f} s; "
+        caveat=f"Dosed in equal parts at layers {layers}. {len(names)} of {plan[0]} concepts were run ({', '.join(names)}), in {plan[1]:.0f} s; "
         "with few concepts r over concepts says little. At this strength the paper's model loses the activity's content.",
         data={
             "rows": [
@@ -189,7 +200,7 @@ def _conclude(
             ],
             "dosed": [item.activity for item, yes in zip(chosen.items, steered, strict=True) if yes],
             "changes": {name: change.round(1).tolist() for name, (_, change) in changes.items()},
-            "layers": list(subject.vectors.steer_layers),
+            "layers": list(middle_layers(subject)),
         },
     )  # fmt: skip
 

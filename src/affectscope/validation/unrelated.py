@@ -259,7 +259,7 @@ def plot(result: Result) -> list[Figure]:
         })  # fmt: skip
     layout = {
         "xaxis": {"title": {"text": "kind of direction (a point: one direction)"}},
-        "yaxis": {"title": {"text": "share of held-out scores' variance that the emotion explains (omega squared)"}},
+        "yaxis": {"title": {"text": "variance that the emotion explains (omega²)"}},
         "height": 440,
     }
     return [{"title": result.finding, "data": traces, "layout": layout}]
