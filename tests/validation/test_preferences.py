@@ -317,6 +317,8 @@ def test_preferences_are_shown_of_the_made_network_and_not_of_its_twin(subjects)
 
 
 def test_steering_moves_the_made_network_and_not_its_twin(subjects, monkeypatch):
+    # The made network is two blocks deep and reads a dose in its second; a third of two blocks is no layer to test at.
+    monkeypatch.setattr(preference_steering, "middle_layers", lambda subject: subject.vectors.layers)
     result = run(preference_steering.EXPERIMENT, subjects[True])
     assert result.verdict == "shown", result.finding
     assert result.n == 16
