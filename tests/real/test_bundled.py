@@ -87,6 +87,9 @@ def test_every_experiment_runs_and_its_result_is_well_formed(report):
     results = {r["name"]: r for r in report["results"]}
     assert list(results) == [e.name for e in experiments()]
     for name, result in results.items():
+        if name == "untrained_twin":
+            assert "left out under --quick" in result["finding"]
+            continue
         assert result["n"] > 0, (name, result["finding"])
         assert result["question"].endswith("?")
         assert result["rule"]
@@ -99,4 +102,4 @@ def test_every_experiment_runs_and_its_result_is_well_formed(report):
             if m["low"] is not None and m["value"] is not None:
                 assert m["low"] <= m["high"], (name, m)
         assert result["figures"] or name == "logit_lens", name  # words are a table
-    assert {row["verdict"] for row in report["front"]} <= {"shown", "not shown", "contrary", "reported"}
+    assert {row["verdict"] for row in report["front"]} <= {"shown", "not shown", "contrary", "reported", "not applicable"}

@@ -26,7 +26,7 @@ def run(subject: Subject, progress: Progress) -> Result:
         layers = tuple(
             layer
             for i, layer in enumerate(layers)
-            if i % 3 == 0 or layer in (subject.layer, subject.model.anatomy.default_layer)
+            if i % 5 == 0 or layer in (subject.layer, subject.model.anatomy.default_layer)
         )
     held: dict[int, HeldOut] = {}
 
