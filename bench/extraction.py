@@ -50,14 +50,15 @@ def main() -> None:
         dtype,
     )
     # Peers in two forms: one layer saved from a whole forward, as their introductions show, and told to stop early.
-    for ending, form in (("one layer, whole forward", "whole forward"), ("one layer", "stopped early")):
+    # Told to stop early they run the same blocks; the matrix multiplications alone would then allow 1.5, so we claim no loss.
+    for ending, form, goal in (("one layer, whole forward", "whole forward", 1.6), ("one layer", "stopped early", 1.0)):
         rivals = [n for n in seconds if n.endswith(ending) and not n.startswith("ours")]
         if rivals:
             best = min(rivals, key=lambda n: float(np.median(seconds[n])))
             report(
                 f"default layer vs best peer, {form} ({best.split(',')[0]})",
                 paired(seconds[best], seconds["ours, one layer"]),
-                1.6,
+                goal,
                 dtype,
             )
     for name in [n for n in seconds if n.endswith(("all layers", "all hidden states")) and not n.startswith("ours")]:
