@@ -102,4 +102,10 @@ def test_every_experiment_runs_and_its_result_is_well_formed(report):
             if m["low"] is not None and m["value"] is not None:
                 assert m["low"] <= m["high"], (name, m)
         assert result["figures"] or name == "logit_lens", name  # words are a table
-    assert {row["verdict"] for row in report["front"]} <= {"shown", "not shown", "contrary", "reported", "not applicable"}
+    assert {row["verdict"] for row in report["front"]} <= {
+        "shown",
+        "not shown",
+        "contrary",
+        "reported",
+        "not applicable",
+    }
