@@ -17,14 +17,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from affectscope.errors import AffectscopeError
-from affectscope.terminal import Progress, say, show_scan
+from affectscope.options import (
+    DEFAULT_VECTORS,
+    MODEL,
+    AgainOpt,
+    BlocksOpt,
+    CorpusOpt,
+    DeviceOpt,
+    DtypeOpt,
+    FullOpt,
+    JsonOpt,
+    LayersOpt,
+    ModelArg,
+    ModelOpt,
+    NormOpt,
+    OfVectorsOpt,
+    QuickOpt,
+    TopicsOpt,
+    UncrossedOpt,
+    VectorsOpt,
+)
+from affectscope.terminal import Progress, say, show_scan, vectors_text
 
 if TYPE_CHECKING:
     from affectscope.concepts.stories import Corpus
     from affectscope.models.load import Model
     from affectscope.validation.base import Effort, Result
-
-DEFAULT_VECTORS = "model.vectors.safetensors"
+    from affectscope.vectors.artefact import ConceptVectors
 
 app = typer.Typer(
     help="An oscilloscope, and a circuit breaker, for the functional emotions of language models.",
@@ -34,29 +53,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     rich_markup_mode=None,
 )
-
-ModelArg = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="As --model.", show_default=False)]
-ModelOpt = Annotated[
-    str, typer.Option("--model", "-m", envvar="AFFECTSCOPE_MODEL", help="Hub id, folder, GGUF file, or smollm2-135m.")
-]
-VectorsOpt = Annotated[
-    Path, typer.Option("--vectors", "-v", envvar="AFFECTSCOPE_VECTORS", help="File made by `affectscope extract`.")
-]
-DtypeOpt = Annotated[str, typer.Option(envvar="AFFECTSCOPE_DTYPE", help="float32, bfloat16, float16, or auto.")]
-DeviceOpt = Annotated[str, typer.Option(envvar="AFFECTSCOPE_DEVICE", help="cpu, cuda, or auto.")]
-BlocksOpt = Annotated[str, typer.Option(help="Dotted name of the block list of an unknown architecture.")]
-NormOpt = Annotated[str, typer.Option(help="Dotted name of its final norm.")]
-CorpusOpt = Annotated[Path | None, typer.Option(help="Your own stories, JSON Lines: emotion, topic, person, text.")]
-TopicsOpt = Annotated[int | None, typer.Option(help="Use the first N topics only.")]
-LayersOpt = Annotated[str, typer.Option(help="two-thirds, auto, all, or numbers such as 12,18-20.")]
-UncrossedOpt = Annotated[bool, typer.Option("--allow-uncrossed", help="Accept topics as a confound.")]
-QuickOpt = Annotated[bool, typer.Option("--quick", help="Fewer items and arms: minutes instead of a quarter hour.")]
-FullOpt = Annotated[bool, typer.Option("--full", help="The paper's own numbers of vectors and pairs: hours.")]
-AgainOpt = Annotated[
-    bool, typer.Option("--again", help="Run experiments anew whose results lie in the folder already.")
-]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-MODEL = "smollm2-135m"
 
 
 @app.callback()
@@ -117,36 +113,28 @@ def inspect(
     as_json: JsonOpt = False,
 ) -> None:
     """Say what a vectors file holds and where it came from."""
-    import numpy as np
-
     from affectscope.vectors.artefact import load_vectors
-    from affectscope.vectors.geometry import cosines
+    from affectscope.vectors.geometry import cosines, neighbours
 
     found = load_vectors(vectors_file or vectors)
-    facts: dict[str, Any] = {"concepts": list(found.concepts), "layers": list(found.layers), "read_layer": found.read_layer,
-        "mean_norm": round(float(found.mean_norm[found.place()]), 3), "model": found.model, "recipe": found.recipe, "corpus": found.corpus}  # fmt: skip
     if concept:
-        row = cosines(found.vectors[found.place()])[found.select([concept])[0]]
-        order = np.argsort(-row)
-        facts = {"concept": concept, "layer": found.read_layer}
-        facts |= {
-            name: [[found.concepts[i], round(float(row[i]), 3)] for i in part]
-            for name, part in (("nearest", order[1:8]), ("farthest", order[:-8:-1]))
+        near, far = neighbours(cosines(found.vectors[found.place()]), found.select([concept])[0], 7, 7)
+        told = {
+            name: [[found.concepts[i], round(value, 3)] for i, value in part]
+            for name, part in (("nearest", near), ("farthest", far))
         }
-        text = "\n".join(
-            f"{name:9}" + ", ".join(f"{n} {c:+.2f}" for n, c in facts[name]) for name in ("nearest", "farthest")
-        )
-        return _print(facts, as_json, text)
-    model, corpus = found.model, found.corpus
-    lines = [
-        f"model     {model['id']} ({model['architecture']}, {model['depth']} blocks of width {model['d_model']}, {model['dtype']})",
-        f"layers    {', '.join(map(str, found.layers))}; read at {found.read_layer} ({found.recipe['layer_choice']['rule']})",
-        f"corpus    {corpus['author']}: {corpus['stories']} stories, {len(corpus['topics'])} topics, crossed: {corpus['crossed']}",
-        f"dose unit {facts['mean_norm']} (mean residual norm at the read layer)",
-        f"weights   {model['weights'][:16]}  tokenizer {model['tokenizer'][:16]}  corpus {corpus['hash'][:16]}",
-        f"concepts  {len(found.concepts)}: {', '.join(found.concepts)}",
-    ]
-    _print(facts, as_json, "\n".join(lines))
+        lines = [f"{name:9}" + ", ".join(f"{n} {c:+.2f}" for n, c in part) for name, part in told.items()]
+        return _print({"concept": concept, "layer": found.read_layer, **told}, as_json, "\n".join(lines))
+    facts = {
+        "concepts": list(found.concepts),
+        "layers": list(found.layers),
+        "read_layer": found.read_layer,
+        "mean_norm": round(float(found.mean_norm[found.place()]), 3),
+        "model": found.model,
+        "recipe": found.recipe,
+        "corpus": found.corpus,
+    }
+    _print(facts, as_json, vectors_text(found))
 
 
 @app.command()
@@ -154,9 +142,7 @@ def validate(
     vectors_file: Annotated[Path | None, typer.Argument(metavar="[VECTORS]", help="As --vectors.")] = None,
     vectors: VectorsOpt = Path(DEFAULT_VECTORS),
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")] = Path("validation"),
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="The model; the one named in the vectors when not given.")
-    ] = "",
+    model: OfVectorsOpt = "",
     corpus: CorpusOpt = None,
     only: Annotated[str, typer.Option(help="Experiments to run, separated by commas; see --list.")] = "",
     listing: Annotated[bool, typer.Option("--list", help="List the experiments and stop.")] = False,
@@ -181,9 +167,7 @@ def validate(
         return _print(rows, as_json, "\n".join(f"{e.name:18} {e.about}" for e in chosen))
     effort = _effort(quick, full)
     found = load_vectors(vectors_file or vectors)
-    loaded = _load(
-        model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device, blocks, final_norm
-    )
+    loaded = _load_for(found, model, dtype, device, blocks, final_norm)
     with Progress() as progress:
         subject = api.subject_of(loaded, found, _corpus(corpus, None) if corpus else None, progress, effort)
         results = api.validate(
@@ -242,9 +226,7 @@ def scan(
     ],
     second: Annotated[str | None, typer.Argument(metavar="", hidden=True)] = None,
     vectors: VectorsOpt = Path(DEFAULT_VECTORS),
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="The model; the one named in the vectors when not given.")
-    ] = "",
+    model: OfVectorsOpt = "",
     concepts: Annotated[
         str, typer.Option("--concepts", "-c", help="Concepts, separated by commas; the five highest when not given.")
     ] = "",
@@ -270,9 +252,7 @@ def scan(
     found = load_vectors(path)
     chosen = [name.strip() for name in concepts.split(",") if name.strip()]
     found.select(chosen)  # a wrong name is told before a model is loaded
-    loaded = _load(
-        model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device, blocks, final_norm
-    )
+    loaded = _load_for(found, model, dtype, device, blocks, final_norm)
     result = read(loaded, found, text, concepts=chosen or None, layer=layer)
     if not chosen:
         result = read(loaded, found, text, concepts=[name for name, _ in result.top(5)], layer=layer)
@@ -296,9 +276,7 @@ def sweep(
     vectors: Annotated[Path, typer.Argument(help="File made by `affectscope extract`.")],
     files: Annotated[list[Path], typer.Argument(help="Texts: .txt, .md, .jsonl or .parquet.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result.")] = Path("sweep"),
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="The model; the one named in the vectors when not given.")
-    ] = "",
+    model: OfVectorsOpt = "",
     passage: Annotated[int, typer.Option(help="Most tokens of a passage.")] = 128,
     top: Annotated[int, typer.Option(help="Passages kept for each concept.")] = 20,
     column: Annotated[
@@ -324,9 +302,7 @@ def sweep(
     check_files(files, column)
     if against:
         read_sweep(against)  # a wrong file is told before a model is loaded
-    loaded = _load(
-        model or found.model["id"], found.model["dtype"] if dtype == "auto" else dtype, device, blocks, final_norm
-    )
+    loaded = _load_for(found, model, dtype, device, blocks, final_norm)
     with Progress() as progress:
         result = run_sweep(
             loaded,
@@ -400,6 +376,12 @@ def _load(name: str, dtype: str, device: str, blocks: str = "", final_norm: str 
         final_norm=final_norm or None,
         tell=say,
     )
+
+
+def _load_for(vectors: ConceptVectors, model: str, dtype: str, device: str, blocks: str, final_norm: str) -> Model:
+    """The model that vectors belong to, in their number format unless another is asked for."""
+    number_format = vectors.model["dtype"] if dtype == "auto" else dtype
+    return _load(model or vectors.model["id"], number_format, device, blocks, final_norm)
 
 
 def _effort(quick: bool, full: bool) -> Effort:

@@ -10,6 +10,7 @@ from affectscope.errors import AffectscopeError
 
 if TYPE_CHECKING:
     from affectscope.monitoring.scan import Scan
+    from affectscope.vectors.artefact import ConceptVectors
 
 
 class Progress:
@@ -98,3 +99,17 @@ def _colour(z: float) -> str:
     full = (240, 130, 60) if z > 0 else (70, 160, 220)
     red, green, blue = (int(235 + (c - 235) * share) for c in full)
     return f"black on rgb({red},{green},{blue})"
+
+
+def vectors_text(found: ConceptVectors) -> str:
+    """What a vectors file holds and where it came from, a few lines."""
+    model, corpus, norm = found.model, found.corpus, float(found.mean_norm[found.place()])
+    lines = [
+        f"model     {model['id']} ({model['architecture']}, {model['depth']} blocks of width {model['d_model']}, {model['dtype']})",
+        f"layers    {', '.join(map(str, found.layers))}; read at {found.read_layer} ({found.recipe['layer_choice']['rule']})",
+        f"corpus    {corpus['author']}: {corpus['stories']} stories, {len(corpus['topics'])} topics, crossed: {corpus['crossed']}",
+        f"dose unit {norm:.3f} (mean residual norm at the read layer)",
+        f"weights   {model['weights'][:16]}  tokenizer {model['tokenizer'][:16]}  corpus {corpus['hash'][:16]}",
+        f"concepts  {len(found.concepts)}: {', '.join(found.concepts)}",
+    ]
+    return "\n".join(lines)

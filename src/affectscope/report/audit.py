@@ -21,7 +21,7 @@ from affectscope.files import json_text, replacing
 from affectscope.monitoring.scan import Scan, scan
 from affectscope.report.figures import emotion_map, valence_arousal_plane
 from affectscope.validation.base import Measure, Result, Subject, experiments
-from affectscope.vectors.geometry import cosines
+from affectscope.vectors.geometry import cosines, neighbours
 
 FORMAT = "affectscope/report@1"
 
@@ -155,11 +155,11 @@ def _concepts(subject: Subject, results: dict[str, Result]) -> dict[str, Any]:
     held = results["recognition"].data.get("by_emotion", {}) if "recognition" in results else {}
     found = {}
     for i, name in enumerate(vectors.concepts):
-        order = np.argsort(-matrix[i])
+        near, far = neighbours(matrix, i, 5, 3)
         found[name] = {
             "cluster": cluster_of(name) if name in EMOTIONS else "",
-            "near": [[vectors.concepts[j], round(float(matrix[i, j]), 2)] for j in order[1:6]],
-            "far": [[vectors.concepts[j], round(float(matrix[i, j]), 2)] for j in order[::-1][:3]],
+            "near": [[vectors.concepts[j], round(cosine, 2)] for j, cosine in near],
+            "far": [[vectors.concepts[j], round(cosine, 2)] for j, cosine in far],
             "up": list(lens.get(name, {}).get("up", [])),
             "down": list(lens.get(name, {}).get("down", [])),
             "rank": round(held[name], 2) if name in held else None,

@@ -21,6 +21,18 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
     return found
 
 
+def neighbours(
+    table: np.ndarray, index: int, near: int, far: int
+) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """The nearest concepts of one, nearest first, and the farthest, farthest first, each with its cosine.
+
+    ``table`` is what :func:`cosines` gives; the concept itself is not among the nearest.
+    """
+    order = np.argsort(-table[index])
+    pairs = [(int(i), float(table[index, i])) for i in order]
+    return pairs[1 : near + 1], pairs[::-1][:far]
+
+
 def clustered_order(vectors: np.ndarray) -> np.ndarray:
     """Order of concepts in which near ones stand together (average linkage, optimal leaf order)."""
     distance = 1 - cosines(vectors)
