@@ -8,7 +8,7 @@ from affectscope import load
 from affectscope.concepts.items import activities
 from affectscope.models.predictions import last_logits
 from affectscope.models.steering import Dose
-from affectscope.validation.prompts import ask
+from affectscope.validation.prompts import ask, common_head
 from common import arguments, interleaved, paired, report
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     model = load()
     names = [a.activity for a in activities()]
     texts = [ask(model, f"Would you prefer to (A) {names[0]} or (B) {other}?").ids for other in names[1:33]]
-    shared = next(i for i in range(min(map(len, texts))) if len({t[i] for t in texts}) > 1)
+    shared = common_head(texts)
     middle = model.anatomy.default_layer
     dose = [Dose(0, shared, shared + 4, {middle: torch.zeros(model.anatomy.d_model)})]
     every = [Dose(row, shared, shared + 4, {middle: torch.zeros(model.anatomy.d_model)}) for row in range(len(texts))]

@@ -12,7 +12,7 @@ from tests.conftest import CONCEPTS, MARKERS, WIDTH, WORDS, network_of, plain_ne
 from affectscope.concepts.items import MinimalPair
 from affectscope.concepts.stories import Corpus, Story
 from affectscope.models.load import wrap
-from affectscope.validation import directions, minimal_pairs, residualised, unrelated, untrained_twin
+from affectscope.validation import directions, minimal_pairs, residualised, statistics, unrelated, untrained_twin
 from affectscope.validation.base import Subject, run
 from affectscope.vectors.extract import extract, read_corpus
 from affectscope.vectors.readers import Labelled
@@ -234,7 +234,7 @@ def test_spans_lie_before_after_and_at_the_end():
 def test_changes_and_intervals_agree_with_hand_made_numbers():
     change = minimal_pairs.change(np.array([[3.0], [3], [1], [1], [2], [2]]))  # mean 2, s.d. sqrt(2/3)
     np.testing.assert_allclose(change[:, :, 0], np.array([[2.0, 2], [1, 1]]) / np.sqrt(2 / 3))
-    assert minimal_pairs.wilson(5, 10) == pytest.approx((50, 23.66, 76.34), abs=0.01)
+    assert statistics.wilson(5, 10) == pytest.approx((50, 23.66, 76.34), abs=0.01)
     assert minimal_pairs.foresight(np.array([[[3.0, 4]], [[3, 4]], [[3, 5]]])) == pytest.approx(0.2)
 
 

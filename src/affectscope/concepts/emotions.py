@@ -20,6 +20,12 @@ EMOTIONS: tuple[str, ...] = tuple(_clusters())
 """The 171 words (paper section 1.1), in the paper's alphabetical order."""
 
 
+TWELVE = (
+    "happy", "inspired", "loving", "proud", "calm", "desperate", "angry", "guilty", "sad", "afraid", "nervous", "surprised",
+)  # fmt: skip
+"""The twelve that the paper shows in its tables and figures (sections 3.2 to 3.5), in its order."""
+
+
 def cluster_of(emotion: str) -> str:
     """Name of the cluster that the paper's k-means (k = 10, Table 12) puts ``emotion`` in.
 

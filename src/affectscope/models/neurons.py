@@ -18,9 +18,9 @@ from torch.utils.hooks import RemovableHandle
 
 from affectscope.errors import AffectscopeError
 from affectscope.models.anatomy import down_projection
-from affectscope.models.forward import TOKEN_BUDGET, Enough, Layout, batches, forward
+from affectscope.models.forward import TOKEN_BUDGET, Enough, Layout, forward
 from affectscope.models.load import Model
-from affectscope.models.residuals import Pooled, Span, _weights, from_position, visit
+from affectscope.models.residuals import Pooled, Span, from_position, span_batches, visit
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,7 @@ def pooled_neurons(
     """
     spans = from_position(texts, skip) if spans is None else spans
     width = neuron_count(model, layers)
-    by_text: dict[int, list[int]] = {}
-    for index, span in enumerate(spans):
-        by_text.setdefault(span.text, []).append(index)
-    order = list(by_text)
-    for group in batches([len(texts[i]) for i in order], budget):
-        chosen = [order[i] for i in group]
-        indices = [index for text in chosen for index in by_text[text]]
-        weights = _weights(model, texts, chosen, [spans[i] for i in indices])
+    for chosen, indices, weights in span_batches(model, texts, spans, budget):
         means = torch.empty(len(indices), len(layers), width)
 
         def see(place: int, inputs: Tensor, means: Tensor = means, weights: Tensor = weights) -> None:
@@ -168,12 +161,10 @@ def ablated_means(
         neurons: one for each text: layer to indices and values as in :class:`Ablation`; {} leaves the text as it is.
         progress: called as ``progress(texts done, texts)``.
     """
-    spans = from_position(texts, skip)
     means = torch.empty(len(texts), model.anatomy.d_model)
     done = 0
-    for group in batches([len(text) for text in texts], budget):
+    for group, _, weights in span_batches(model, texts, from_position(texts, skip), budget):
         batch = [texts[i] for i in group]
-        weights = _weights(model, texts, group, [spans[i] for i in group])
         ablations = [Ablation(row, 1, len(texts[i]), neurons[i]) for row, i in enumerate(group)]
 
         def see(_place: int, residual: Tensor, group: list[int] = group, weights: Tensor = weights) -> None:

@@ -107,14 +107,7 @@ def pooled(
         AffectscopeError: a span has no token, or a mean is NaN or Inf.
     """
     spans = from_position(texts, skip) if spans is None else spans
-    by_text: dict[int, list[int]] = {}
-    for index in range(len(spans)) if only is None else only:
-        by_text.setdefault(spans[index].text, []).append(index)
-    order = list(by_text)
-    for group in batches([len(texts[i]) for i in order], budget):
-        chosen = [order[i] for i in group]
-        indices = [index for text in chosen for index in by_text[text]]
-        weights = _weights(model, texts, chosen, [spans[i] for i in indices])
+    for chosen, indices, weights in span_batches(model, texts, spans, budget, only):
         means = torch.empty(len(indices), len(layers), model.anatomy.d_model)
 
         def see(place: int, residual: Tensor, means: Tensor = means, weights: Tensor = weights) -> None:
@@ -124,6 +117,31 @@ def pooled(
         if not bool(torch.isfinite(means).all()):
             raise AffectscopeError(f"NaN or Inf in the residual stream of {model.name}: load it with --dtype float32")
         yield Pooled(indices, means)
+
+
+def span_batches(
+    model: Model,
+    texts: Sequence[Sequence[int]],
+    spans: Sequence[Span],
+    budget: int = TOKEN_BUDGET,
+    only: Sequence[int] | None = None,
+) -> Iterator[tuple[list[int], list[int], Tensor]]:
+    """Texts in batches with the spans that lie in them, each text once.
+
+    Yields the indices of the texts, those of the spans, and ``[spans, tokens]`` weights that average each span over the
+    texts end to end.
+
+    Raises:
+        AffectscopeError: a span has no token.
+    """
+    by_text: dict[int, list[int]] = {}
+    for index in range(len(spans)) if only is None else only:
+        by_text.setdefault(spans[index].text, []).append(index)
+    order = list(by_text)
+    for group in batches([len(texts[i]) for i in order], budget):
+        chosen = [order[i] for i in group]
+        indices = [index for text in chosen for index in by_text[text]]
+        yield chosen, indices, _weights(model, texts, chosen, [spans[i] for i in indices])
 
 
 def _weights(model: Model, texts: Sequence[Sequence[int]], chosen: Sequence[int], spans: Sequence[Span]) -> Tensor:

@@ -22,7 +22,7 @@ from affectscope.models.residuals import Span
 from affectscope.models.steering import Dose
 from affectscope.validation.base import Effort, NotApplicableError, Subject
 from affectscope.validation.bradley_terry import Strengths, fit
-from affectscope.validation.prompts import ask, common_tail
+from affectscope.validation.prompts import ask, common_head, common_tail
 from affectscope.vectors.activations import Progress, silent
 
 QUESTION = "Would you prefer to (A) {first} or (B) {second}?"
@@ -195,14 +195,6 @@ def read_activities(subject: Subject, items: Sequence[Activity], progress: Progr
     spans = [Span(i, start, len(ids) - end) for i, ids in enumerate(prompts)]
     means: np.ndarray = subject.means(prompts, spans, [subject.layer], progress, "reading activities")[0]
     return means
-
-
-def common_head(texts: Sequence[Sequence[int]]) -> int:
-    """Number of tokens that all texts begin with."""
-    count = 0
-    while all(len(text) > count for text in texts) and len({text[count] for text in texts}) == 1:
-        count += 1
-    return count
 
 
 def _tail_of_all(texts: Sequence[Sequence[int]]) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from affectscope.concepts.emotions import TWELVE
 from affectscope.concepts.neutral import Message
 from affectscope.models.chat import tokenize
 from affectscope.models.predictions import continuation_logprobs, greedy
@@ -22,20 +23,6 @@ from affectscope.validation.directions import random_directions, unrelated_direc
 from affectscope.validation.statistics import bootstrap_mean
 from affectscope.vectors.activations import Progress
 
-WORDS = (
-    "happy",
-    "inspired",
-    "loving",
-    "proud",
-    "calm",
-    "desperate",
-    "angry",
-    "guilty",
-    "sad",
-    "afraid",
-    "nervous",
-    "surprised",
-)
 FRAMES = {
     "another person": ("A man is standing at the window. How is he feeling?", "He is feeling"),
     "the assistant": ("How are you feeling at this moment?", "I am feeling"),
@@ -59,7 +46,7 @@ class _Prompt:
 def run(subject: Subject, progress: Progress) -> Result:
     """Change in log-probability of every emotion word under every emotion's vector, in three frames."""
     subject.require_chat()
-    names = [word for word in WORDS if word in subject.vectors.concepts]
+    names = [word for word in TWELVE if word in subject.vectors.concepts]
     if len(names) < 3:
         raise NotApplicableError("fewer than three of the twelve emotions are among the concepts")
     arms = _arms(subject, names, progress)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from affectscope.concepts.emotions import EMOTIONS, lexicon
+from affectscope.concepts.emotions import EMOTIONS, TWELVE, lexicon
 from affectscope.errors import AffectscopeError
 from affectscope.models.load import Model
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, register
@@ -17,21 +17,6 @@ from affectscope.validation.statistics import bootstrap_mean
 from affectscope.vectors.activations import Progress
 from affectscope.vectors.extract import unit
 from affectscope.vectors.lens import lens_scores, logit_lens
-
-SHOWN = (
-    "happy",
-    "inspired",
-    "loving",
-    "proud",
-    "calm",
-    "desperate",
-    "angry",
-    "guilty",
-    "sad",
-    "afraid",
-    "nervous",
-    "surprised",
-)
 
 
 def run(subject: Subject, progress: Progress) -> Result:
@@ -76,7 +61,7 @@ def run(subject: Subject, progress: Progress) -> Result:
         paper="the own word or a near one among the top five, by eye (section 3.2)",
         data={
             "table": {name: {"up": row.up, "down": row.down} for name, row in zip(concepts, rows, strict=True)},
-            "first": [name for name in SHOWN if name in concepts] or list(concepts[:12]),
+            "first": [name for name in TWELVE if name in concepts] or list(concepts[:12]),
         },
     )
 

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from affectscope.concepts.items import MinimalPair, minimal_pairs
 from affectscope.models.residuals import Span
@@ -30,9 +29,9 @@ from affectscope.validation.base import (
     register,
 )
 from affectscope.validation.directions import random_directions
-from affectscope.validation.prompts import ask, common_tail, cosine, message_end, standardise
+from affectscope.validation.prompts import ask, common_head, common_tail, cosine, message_end, standardise
 from affectscope.validation.residualised import text_features
-from affectscope.validation.statistics import bootstrap_mean
+from affectscope.validation.statistics import bootstrap_mean, wilson
 from affectscope.validation.text_baselines import embed, with_embedding
 from affectscope.vectors.activations import Progress
 from affectscope.vectors.readers import Labelled, fit_readers
@@ -129,7 +128,7 @@ def spans_of(ids: Sequence[Sequence[int]], ends: Sequence[int]) -> list[tuple[tu
         ids: token ids of the versions.
         ends: position after the user's last token in each.
     """
-    first = next((i for i, column in enumerate(zip(*ids, strict=False)) if len(set(column)) > 1), min(map(len, ids)))
+    first = common_head(ids)
     tail = min(common_tail(ids[0], other) for other in ids[1:])
     tail = min(tail, *(len(version) - first for version in ids))
     return [
@@ -179,15 +178,6 @@ def text_scores(subject: Subject, pairs: Sequence[MinimalPair], emotions: Sequen
     readers, _ = fit_readers(data, len(names))
     scores: np.ndarray = tested @ readers[[names.index(e) for e in emotions]].T
     return scores
-
-
-def wilson(hits: int, count: int) -> tuple[float, float, float]:
-    """Share in per cent with its 95 % Wilson interval."""
-    z = float(norm.ppf(0.975))
-    share, scale = hits / count, 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / scale
-    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale
-    return share * 100, float(middle - half) * 100, float(middle + half) * 100
 
 
 def _own(change_: np.ndarray, own: np.ndarray) -> np.ndarray:

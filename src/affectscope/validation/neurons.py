@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from affectscope.concepts.emotions import TWELVE
 from affectscope.errors import AffectscopeError
 from affectscope.models.neurons import neuron_count, norm_scales, written
 from affectscope.validation.base import Experiment, Measure, NotApplicableError, Result, Subject, Verdict, register
@@ -35,9 +36,7 @@ from affectscope.vectors.neurons import (
 )
 from affectscope.vectors.readers import concept_means
 
-EMOTIONS = (
-    "afraid", "angry", "calm", "desperate", "guilty", "happy", "inspired", "loving", "nervous", "proud", "sad", "surprised",
-)  # fmt: skip
+EMOTIONS = tuple(sorted(TWELVE))
 TOPICS = {"quick": 4, "normal": 6, "full": 10_000}
 SHARE, FEWEST = 0.0015, 10
 """The neurons ablated: their share of those considered, and how many at least."""

@@ -29,6 +29,14 @@ def message_end(tokens: ChatTokens) -> int:
     return max(i for i, role in enumerate(tokens.roles) if role == "user") + 1
 
 
+def common_head(texts: Sequence[Sequence[int]]) -> int:
+    """Number of tokens that all texts begin with."""
+    count = 0
+    while all(len(text) > count for text in texts) and len({text[count] for text in texts}) == 1:
+        count += 1
+    return count
+
+
 def common_tail(one: Sequence[int], other: Sequence[int]) -> int:
     """Number of tokens that two lists end with in common."""
     count = 0

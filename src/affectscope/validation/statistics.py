@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import norm
 
 DRAWS = 4000
 
@@ -63,6 +64,15 @@ def bootstrap_r(x: np.ndarray, y: np.ndarray, absolute: bool = False) -> tuple[f
         return abs(r) if absolute else r
 
     return bootstrap(statistic, len(x), draws=2000)
+
+
+def wilson(hits: int, count: int) -> tuple[float, float, float]:
+    """Share in per cent with its 95 % Wilson interval."""
+    z = float(norm.ppf(0.975))
+    share, scale = hits / count, 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / scale
+    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale
+    return share * 100, float(middle - half) * 100, float(middle + half) * 100
 
 
 def permutation_p(observed: float, null: np.ndarray) -> float:

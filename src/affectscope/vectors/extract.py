@@ -162,7 +162,6 @@ def extract(
     source = neutral or load_neutral()
     directions = [arrays["vectors"], arrays["readers"], arrays["readers_heldout"]]
     baseline = measure_baseline(model, neutral_tokens(model, source), read.layers, directions, progress)
-    names = [[corpus.topics[t] for t in group] for group in groups]
     return ConceptVectors(
         concepts=corpus.emotions,
         layers=read.layers,
@@ -176,19 +175,29 @@ def extract(
         recipe=asdict(read.recipe)
         | {
             "shrinkage": {str(layer): value for layer, value in shrinkages.items()},
-            "reader_topics": dict(zip(("readers", "readers_heldout", "kept_out"), names, strict=True)),
+            "reader_topics": _named(groups, corpus),
             "layer_choice": layer_choice or {"rule": "given", "layer": read_layer},
         },
-        corpus={
-            "hash": corpus.hash,
-            "author": corpus.author,
-            "topics": list(corpus.topics),
-            "stories": len(corpus.stories),
-            "crossed": not corpus.missing,
-            "neutral_hash": source.hash,
-        },
+        corpus=_corpus_record(corpus, source),
         **arrays,
     )
+
+
+def _named(groups: list[list[int]], corpus: Corpus) -> dict[str, list[str]]:
+    names = [[corpus.topics[t] for t in group] for group in groups]
+    return dict(zip(("readers", "readers_heldout", "kept_out"), names, strict=True))
+
+
+def _corpus_record(corpus: Corpus, neutral: Neutral) -> dict[str, Any]:
+    """What an artefact says of the texts that it came from."""
+    return {
+        "hash": corpus.hash,
+        "author": corpus.author,
+        "topics": list(corpus.topics),
+        "stories": len(corpus.stories),
+        "crossed": not corpus.missing,
+        "neutral_hash": neutral.hash,
+    }
 
 
 def reader_topics(corpus: Corpus) -> list[list[int]]:
