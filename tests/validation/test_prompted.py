@@ -9,12 +9,13 @@ from tests.conftest import CONCEPTS, MARKERS, WORDS
 from affectscope.api import chosen_experiments, validate
 from affectscope.concepts import items
 from affectscope.concepts.checks import forbidden
+from affectscope.concepts.emotions import TWELVE
 from affectscope.concepts.items import Intensity, Negation, Situation
 from affectscope.errors import AffectscopeError
 from affectscope.files import json_text
 from affectscope.validation import expressed, intensity, negation, situations
 from affectscope.validation.base import Subject, experiments, run
-from affectscope.validation.contrast import Pair, Place, contrast, measures, shown
+from affectscope.validation.contrast import Pair, Place, contrasts, measures, verdict_at
 from affectscope.validation.prompts import common_tail, locate, standardise
 
 BY_NAME = {e.name: e for e in experiments()}
@@ -89,10 +90,10 @@ def planted_pairs(subject, shift=0, seed=3):
 
 
 def test_a_contrast_finds_the_planted_difference_and_none_for_another_emotion(subject):
-    found = contrast(subject, planted_pairs(subject), "test", lambda *_: None)
-    twin = contrast(subject, planted_pairs(subject, shift=1), "test", lambda *_: None)
-    assert shown(found, 1)
-    assert not shown(twin, 1)
+    found = contrasts(subject, {"x": planted_pairs(subject)}, "test", lambda *_: None)["x"]
+    twin = contrasts(subject, {"x": planted_pairs(subject, shift=1)}, "test", lambda *_: None)["x"]
+    assert verdict_at(found, 1) == "shown"
+    assert verdict_at(twin, 1) != "shown"
     assert measures(found, 1, "x")[2].value < 0.01
     low, high = found.random[1]
     assert low < 0 < high
@@ -135,7 +136,7 @@ def test_steering_raises_the_planted_word_and_a_twin_with_other_vectors_does_not
     subject, monkeypatch, shuffle, verdict
 ):
     monkeypatch.setattr(expressed, "FRAMES", FRAMES)
-    monkeypatch.setattr(expressed, "WORDS", CONCEPTS)
+    monkeypatch.setattr(expressed, "TWELVE", CONCEPTS)
     vectors = subject.vectors
     if shuffle:
         rng = np.random.default_rng(8)
@@ -191,7 +192,7 @@ def test_an_unknown_experiment_is_named():
 
 
 def test_every_item_is_well_formed():
-    twelve = set(expressed.WORDS)
+    twelve = set(TWELVE)
     assert len(items.situations()) == 60
     assert {s.emotion for s in items.situations()} == twelve
     assert len(items.minimal_pairs()) == 48

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from affectscope.concepts.items import bindings
 from affectscope.validation.base import Experiment, Figure, NotApplicableError, Result, Subject, register
-from affectscope.validation.contrast import Pair, Place, contrast, curve_figure, measures, shown
+from affectscope.validation.contrast import Pair, Place, contrasts, curve_figure, measures, verdict_at
 from affectscope.validation.prompts import ask, common_tail, message_end
 from affectscope.vectors.activations import Progress
 
 AFTER = "over the words after the person"
+_HOW = {"shown": "reads higher", "not shown": "does not clearly read higher", "contrary": "reads lower"}
 
 
 def run(subject: Subject, progress: Progress) -> Result:
@@ -28,19 +29,19 @@ def run(subject: Subject, progress: Progress) -> Result:
         pairs.append(Pair(places[0], places[1], {item.emotion_first: 1, item.emotion_second: -1}))
     if len(pairs) < 4:
         raise NotApplicableError("fewer than four items hold two emotions of the vectors")
-    found = contrast(subject, pairs, "binding", progress)
+    found = contrasts(subject, {AFTER: pairs}, "binding", progress)[AFTER]
     layer = subject.layer
     rows = measures(found, layer, AFTER)
-    verdict = shown(found, layer)
+    verdict = verdict_at(found, layer)
     best = int(found.effect.mean(1).argmax())
     return Result(
         name="binding",
         question="When one of two people is mentioned again, is that person's emotion read, and not the other's?",
         rule="shown if at the read layer the mentioned person's emotion reads higher, interval over items excluding zero, above other "
         "items' emotions and random directions",
-        finding=f"The mentioned person's emotion {'reads higher' if verdict else 'does not clearly read higher'} than the other's at the "
+        finding=f"The mentioned person's emotion {_HOW[verdict]} than the other's at the "
         f"read layer: {rows[0].text()} (largest over all layers: {found.effect[best].mean():.2f} at layer {found.layers[best]})",
-        verdict="shown" if verdict else "contrary" if (rows[0].high or 0) < 0 else "not shown",
+        verdict=verdict,
         n=len(items),
         unit="items, each read twice",
         measures=tuple(rows),

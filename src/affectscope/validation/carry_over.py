@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from affectscope.concepts.items import carry_overs
 from affectscope.validation.base import Experiment, Figure, NotApplicableError, Result, Subject, register
-from affectscope.validation.contrast import Pair, Place, contrast, curve_figure, measures, shown
+from affectscope.validation.contrast import Pair, Place, contrasts, curve_figure, measures, verdict_at
 from affectscope.validation.prompts import ask, common_tail, message_end
 from affectscope.vectors.activations import Progress
 
 AFTER, REPLY = "over the shared words", "at the assistant's first position"
+_HOW = {"shown": "still differs", "not shown": "does not clearly differ", "contrary": "differs the other way"}
 
 
 def run(subject: Subject, progress: Progress) -> Result:
@@ -27,18 +28,18 @@ def run(subject: Subject, progress: Progress) -> Result:
         pairs[REPLY].append(Pair(reply[0], reply[1], signs))
     if len(items) < 4:
         raise NotApplicableError("fewer than four items hold an emotion of the vectors")
-    found = {name: contrast(subject, pairs[name], "carry-over", progress) for name in pairs}
+    found = contrasts(subject, pairs, "carry-over", progress)
     layer = subject.layer
     rows = measures(found[AFTER], layer, AFTER)
-    verdict = shown(found[AFTER], layer)
+    verdict = verdict_at(found[AFTER], layer)
     return Result(
         name="carry_over",
         question="Does a circumstance told at the start still raise its emotion's reading over words that are the same in both versions?",
         rule="shown if over the shared words the reading at the read layer is higher after the circumstance that evokes the emotion, "
         "interval over items excluding zero, above other items' emotions and random directions",
-        finding=f"Over identical words the reading {'still differs' if verdict else 'does not clearly differ'} by the circumstance told "
+        finding=f"Over identical words the reading {_HOW[verdict]} by the circumstance told "
         f"before: {rows[0].text()}; at the assistant's first position {measures(found[REPLY], layer, REPLY)[0].text()}",
-        verdict="shown" if verdict else "contrary" if (rows[0].high or 0) < 0 else "not shown",
+        verdict=verdict,
         n=len(items),
         unit="pairs of messages",
         measures=(*rows, *measures(found[REPLY], layer, REPLY)),

@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from affectscope.models.residuals import Span
-from affectscope.validation.base import Figure, Measure, Subject
+from affectscope.validation.base import Figure, Measure, Subject, Verdict
 from affectscope.validation.directions import random_directions
 from affectscope.validation.prompts import cosine, standardise
 from affectscope.validation.statistics import bootstrap_mean, permutation_p
@@ -71,18 +71,29 @@ class Contrast:
         }
 
 
-def contrast(subject: Subject, pairs: Sequence[Pair], stage: str, progress: Progress) -> Contrast:
-    """Steps 1-4 at every layer of the vectors.
+def contrasts(
+    subject: Subject, named: Mapping[str, Sequence[Pair]], stage: str, progress: Progress
+) -> dict[str, Contrast]:
+    """Steps 1-4 at every layer of the vectors, for one or more ways to place the pairs; each text runs once for all.
 
     Raises:
         NotApplicableError: the vectors lack a concept of the pairs.
     """
+    read = _read(subject, [pair for pairs in named.values() for pair in pairs], stage, progress)
+    found, start = {}, 0
+    for name, pairs in named.items():
+        found[name] = _contrast(subject, pairs, read[:, :, start : start + len(pairs)])
+        start += len(pairs)
+    return found
+
+
+def _contrast(subject: Subject, pairs: Sequence[Pair], residual: np.ndarray) -> Contrast:
+    """Steps 2-4 from ``residual`` ``[layers, 2, pairs, d_model]``."""
     names = sorted({name for pair in pairs for name in pair.signs})
     subject.require_concepts(names)
     chosen = subject.vectors.select(names)
     weights = np.array([[pair.signs.get(name, 0) for name in names] for pair in pairs], float)
     weights /= np.abs(weights).sum(1, keepdims=True)
-    residual = _read(subject, pairs, stage, progress)  # [layers, 2, items, d]
     rng = np.random.default_rng(0)
     effects, shuffled, random, p = [], [], [], []
     for place, layer in enumerate(residual):
@@ -100,10 +111,8 @@ def contrast(subject: Subject, pairs: Sequence[Pair], stage: str, progress: Prog
 def _read(subject: Subject, pairs: Sequence[Pair], stage: str, progress: Progress) -> np.ndarray:
     texts: dict[tuple[int, ...], int] = {}
     spans = []
-    for side in ("high", "low"):
-        for pair in pairs:
-            place: Place = getattr(pair, side)
-            spans.append(Span(texts.setdefault(place.ids, len(texts)), place.start, place.stop))
+    for place in [pair.high for pair in pairs] + [pair.low for pair in pairs]:
+        spans.append(Span(texts.setdefault(place.ids, len(texts)), place.start, place.stop))
     means = subject.means([list(t) for t in texts], spans, progress=progress, stage=stage)
     return means.reshape(len(means), 2, len(pairs), -1)
 
@@ -131,11 +140,14 @@ def _band(name: str, band: np.ndarray) -> Measure:
     return Measure(name, (low + high) / 2, low, high, " s.d.", control=True)
 
 
-def shown(found: Contrast, layer: int) -> bool:
-    """Whether the effect's interval excludes zero and its mean lies above both controls' 95 % bands."""
+def verdict_at(found: Contrast, layer: int) -> Verdict:
+    """Shown where the effect's interval excludes zero and its mean lies above both controls' 95 % bands; contrary where
+    the interval lies below zero."""
     at = found.layers.index(layer)
-    value, low, _ = found.at(layer)
-    return low > 0 and value > max(found.shuffled[at, 1], found.random[at, 1])
+    value, low, high = found.at(layer)
+    if low > 0 and value > max(found.shuffled[at, 1], found.random[at, 1]):
+        return "shown"
+    return "contrary" if high < 0 else "not shown"
 
 
 def curve_figure(title: str, curves: dict[str, dict[str, Any]], read_layer: int, axis: str) -> Figure:

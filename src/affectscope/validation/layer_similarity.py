@@ -7,11 +7,13 @@ vectors of the other half at another; the shuffled control is dealt within topic
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from affectscope.validation.base import Experiment, Figure, Measure, NotApplicableError, Result, Subject, register
 from affectscope.validation.recognition import shuffled_labels
-from affectscope.validation.statistics import correlation, half_samples
+from affectscope.validation.statistics import half_samples
 from affectscope.vectors.activations import Progress
 from affectscope.vectors.extract import difference_vectors
 from affectscope.vectors.geometry import cosines
@@ -19,80 +21,107 @@ from affectscope.vectors.geometry import cosines
 SHUFFLES = 3
 
 
+@dataclass(frozen=True)
+class _Halves:
+    """Cosines of every pair of concepts, ``[layers, pairs]``, from two disjoint halves of the topics; and the same of
+    labels shuffled once for all layers, ``[shuffles, layers, pairs]``."""
+
+    one: np.ndarray
+    two: np.ndarray
+    shuffled_one: np.ndarray
+    shuffled_two: np.ndarray
+
+
 def run(subject: Subject, progress: Progress) -> Result:
     """Correlation of cosine matrices, of every two layers, on the same topics and across topics."""
-    layers = subject.vectors.layers
-    if len(layers) < 2 or subject.model.anatomy.depth < 8:
+    layers, depth = subject.vectors.layers, subject.model.anatomy.depth
+    middle = [i for i, layer in enumerate(layers) if depth // 4 <= layer < depth - 2]
+    if depth < 8 or len(middle) < 2:
         raise NotApplicableError(
-            f"{len(layers)} layers of {subject.model.anatomy.depth} were read; similarity across layers needs a model of 8 "
-            "and vectors of all (--layers all)"
+            f"{len(middle)} middle layers of {depth} were read; similarity across layers needs a model of 8 and vectors of "
+            "all (--layers all)"
         )
-    count, topics = len(subject.corpus.emotions), len(subject.corpus.topics)
-    if topics < 2:
+    if len(subject.corpus.topics) < 2:
         raise NotApplicableError("one topic cannot be split into halves")
-    half = np.random.default_rng(0).permutation(topics)[: topics // 2]
-    one: list[np.ndarray] = []
-    two: list[np.ndarray] = []
-    noise_one: list[list[np.ndarray]] = []
-    noise_two: list[list[np.ndarray]] = []
-    rng = np.random.default_rng(1)
-    for done, layer in enumerate(layers, start=1):
-        stories, components = subject.read.stories(layer), subject.read.components(layer)
-        for side, real, noise in (
-            (np.isin(stories.topic, half), one, noise_one),
-            (~np.isin(stories.topic, half), two, noise_two),
-        ):
-            part = stories.where(side)
-            real.append(cosines(difference_vectors(part, count, components)))
-            shuffles = [shuffled_labels(part, rng) for _ in range(SHUFFLES)]
-            noise.append([cosines(difference_vectors(s, count, components)) for s in shuffles])
-        progress("similarity of layers", done, len(layers))
-    upper = np.triu_indices(count, 1)
-    table = np.array([[correlation(a[upper], b[upper]) for b in two] for a in one])
-    same = np.array([[correlation(a[upper], b[upper]) for b in one] for a in one])
-    null = np.array(
-        [[[correlation(a[i][upper], b[i][upper]) for b in noise_two] for a in noise_one] for i in range(SHUFFLES)]
+    found = _halves(subject, progress)
+    across, same = _between(found.one, found.two), _between(found.one, found.one)
+    noise = np.array(
+        [_off_diagonal(_between(a, b), middle) for a, b in zip(found.shuffled_one, found.shuffled_two, strict=True)]
     )
-    middle = [
-        i
-        for i, layer in enumerate(layers)
-        if subject.model.anatomy.depth // 4 <= layer < subject.model.anatomy.depth - 2
-    ]
-    grid = np.ix_(middle, middle)
-    off = ~np.eye(len(middle), dtype=bool)
-    value = float(table[grid][off].mean())
-    low, high = half_samples(
-        lambda rows: _mean_similarity([one[i] for i in middle], [two[i] for i in middle], rows), count, draws=60
-    )
-    noise_low, noise_high = np.percentile(null, [2.5, 97.5])
-    effect = Measure("middle layers, across topics: mean r", value, low, high)
-    control = Measure(
-        "shuffled labels, across topics: mean r", float(null.mean()), float(noise_low), float(noise_high), control=True
+    noise_same = np.array([_off_diagonal(_between(a, a), middle) for a in found.shuffled_one])
+    low, high = _interval(found, middle, len(subject.corpus.emotions))
+    effect = Measure("middle layers, across topics: mean r", float(_off_diagonal(across, middle).mean()), low, high)
+    control = _band("shuffled labels, across topics: mean r", noise)
+    measures = (
+        effect,
+        control,
+        Measure("middle layers, same topics: mean r", float(_off_diagonal(same, middle).mean())),
+        _band("shuffled labels, same topics: mean r", noise_same),
     )
     return Result(
         name="layer_similarity",
         question="Is the geometry of the concepts the same from layer to layer, beyond what layers share of one text?",
         rule="shown if cosine matrices of disjoint topics at different middle layers correlate above the shuffled control, intervals apart",
-        finding=f"Cosine matrices of different middle layers correlate at {effect.text()} across disjoint topics "
-        f"(shuffled labels {control.text()}); on the same topics at {same[grid][off].mean():.2f}",
-        verdict="shown" if low > noise_high else "not shown",
+        finding=f"Cosine matrices of different middle layers correlate at {effect.text()} across disjoint topics (shuffled labels "
+        f"{control.text()}); on the same topics at {measures[2].text()}, where shuffled labels give {measures[3].value:.2f} too",
+        verdict="shown" if low > (control.high or 1) else "not shown",
         n=len(layers),
         unit="layers",
-        measures=(effect, Measure("middle layers, same topics: mean r", float(same[grid][off].mean())), control),
+        measures=measures,
         effect=effect.name,
         control=control.name,
         paper="0.8 to 1.0 over central layers, same stories (section 3.6, Fig 9)",
         caveat="Halves of the topics are noisier than the whole, so the value across topics understates the agreement.",
-        data={"layers": list(layers), "across": table.round(3).tolist(), "same": same.round(3).tolist()},
+        data={"layers": list(layers), "across": across.round(3).tolist(), "same": same.round(3).tolist()},
     )
 
 
-def _mean_similarity(one: list[np.ndarray], two: list[np.ndarray], rows: np.ndarray) -> float:
-    """Mean off-diagonal correlation over some concepts only; every third layer, which suffices for an interval."""
-    upper = np.triu_indices(len(rows), 1)
-    flat = [[m[np.ix_(rows, rows)][upper] for m in side[::3]] for side in (one, two)]
-    found = np.corrcoef(np.array(flat[0]), np.array(flat[1]))[: len(flat[0]), len(flat[0]) :]
-    return float(found[~np.eye(len(found), dtype=bool)].mean()) if len(found) > 1 else float(found.mean())
+def _halves(subject: Subject, progress: Progress) -> _Halves:
+    count, topics = len(subject.corpus.emotions), len(subject.corpus.topics)
+    upper = np.triu_indices(count, 1)
+    half = np.random.default_rng(0).permutation(topics)[: topics // 2]
+    real: list[list[np.ndarray]] = [[], []]
+    shuffled: list[list[list[np.ndarray]]] = [[], []]
+    for done, layer in enumerate(subject.vectors.layers, start=1):
+        stories, components = subject.read.stories(layer), subject.read.components(layer)
+        for side in (0, 1):
+            part = stories.where(np.isin(stories.topic, half) == (side == 0))
+            # The same seed at every layer, so that layers share the labels as they share the texts.
+            deals = [shuffled_labels(part, np.random.default_rng([side, i])) for i in range(SHUFFLES)]
+            tables = [cosines(difference_vectors(data, count, components))[upper] for data in (part, *deals)]
+            real[side].append(tables[0])
+            shuffled[side].append(tables[1:])
+        progress("similarity of layers", done, len(subject.vectors.layers))
+    noise = [np.array(side).transpose(1, 0, 2) for side in shuffled]
+    return _Halves(np.array(real[0]), np.array(real[1]), noise[0], noise[1])
+
+
+def _between(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """``[layers, layers]``: r of each row of ``one`` with each of ``two``, both ``[layers, pairs]``."""
+    found: np.ndarray = np.corrcoef(one, two)[: len(one), len(one) :]
+    return found
+
+
+def _off_diagonal(table: np.ndarray, rows: list[int]) -> np.ndarray:
+    """Values of ``table`` at two different ones of ``rows``."""
+    part: np.ndarray = table[np.ix_(rows, rows)]
+    return part[~np.eye(len(rows), dtype=bool)]
+
+
+def _band(name: str, values: np.ndarray) -> Measure:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Measure(name, float(values.mean()), float(low), float(high), control=True)
+
+
+def _interval(found: _Halves, middle: list[int], count: int) -> tuple[float, float]:
+    """95 % interval of the mean over random halves of the concepts."""
+    first, second = np.triu_indices(count, 1)
+
+    def statistic(rows: np.ndarray) -> float:
+        kept = np.isin(first, rows) & np.isin(second, rows)
+        return float(_off_diagonal(_between(found.one[:, kept], found.two[:, kept]), middle).mean())
+
+    return half_samples(statistic, count, draws=60)
 
 
 def plot(result: Result) -> list[Figure]:

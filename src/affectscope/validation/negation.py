@@ -9,11 +9,12 @@ import numpy as np
 
 from affectscope.concepts.items import Negation, negations
 from affectscope.validation.base import Experiment, Figure, NotApplicableError, Result, Subject, register
-from affectscope.validation.contrast import Pair, Place, contrast, curve_figure, measures, shown
+from affectscope.validation.contrast import Pair, Place, contrasts, curve_figure, measures, verdict_at
 from affectscope.validation.prompts import ask, locate, message_end
 from affectscope.vectors.activations import Progress
 
 AFTER, WORD, REPLY = "over the words after", "at the emotion word", "at the assistant's first position"
+_HOW = {"shown": "higher", "not shown": "not clearly higher", "contrary": "lower"}
 
 
 def run(subject: Subject, progress: Progress) -> Result:
@@ -26,19 +27,19 @@ def run(subject: Subject, progress: Progress) -> Result:
                 pairs[name].append(Pair(places[name][0], places[name][1], {item.emotion: 1}))
     if len(pairs[AFTER]) < 4:
         raise NotApplicableError("fewer than four items hold an emotion of the vectors that the tokenizer can write")
-    found = {name: contrast(subject, pairs[name], "negation", progress) for name in pairs}
+    found = contrasts(subject, pairs, "negation", progress)
     layer = subject.layer
     after, word = (measures(found[name], layer, name) for name in (AFTER, WORD))
-    verdict = shown(found[AFTER], layer)
-    early = float(np.mean(found[WORD].effect[0]))
+    verdict = verdict_at(found[AFTER], layer)
+    early = round(float(np.mean(found[WORD].effect[0])), 2) + 0.0  # no minus before a zero
     return Result(
         name="negation",
         question="Does a denial lower the reading of the emotion that it names?",
         rule="shown if over the words after the emotion word the affirmed sentence reads higher than the denied one at the read layer, "
         "interval over items excluding zero, above other items' emotions and random directions",
-        finding=f"After the word the reading of an affirmed emotion is {'higher' if verdict else 'not clearly higher'} than that of a denied "
+        finding=f"After the word the reading of an affirmed emotion is {_HOW[verdict]} than that of a denied "
         f"one: {after[0].text()}; at the word itself {word[0].text()} at the read layer and {early:.2f} s.d. at layer {found[WORD].layers[0]}",
-        verdict="shown" if verdict else "contrary" if (after[0].high or 0) < 0 else "not shown",
+        verdict=verdict,
         n=len(pairs[AFTER]),
         unit="pairs of sentences",
         measures=(*after, *word, *measures(found[REPLY], layer, REPLY)),

@@ -8,14 +8,16 @@ from __future__ import annotations
 import numpy as np
 
 from affectscope.concepts.items import positions
+from affectscope.models.residuals import Span
 from affectscope.validation.base import Experiment, Figure, Measure, Result, Subject, register
-from affectscope.validation.contrast import Pair, Place, contrast, curve_figure, measures, shown
+from affectscope.validation.contrast import Pair, Place, contrasts, curve_figure, measures, verdict_at
 from affectscope.validation.prompts import ask, cosine, message_end, standardise
 from affectscope.validation.statistics import bootstrap_r, correlation
 from affectscope.vectors.activations import Progress
 
 SHIFT = "shift to the reply's emotion"
 PROBES = ("afraid", "angry", "calm", "happy", "loving", "sad")
+_HOW = {"shown": "gains", "not shown": "does not clearly gain", "contrary": "loses"}
 
 
 def run(subject: Subject, progress: Progress) -> Result:
@@ -33,26 +35,30 @@ def run(subject: Subject, progress: Progress) -> Result:
         )
         for t, end, item in zip(prompts, ends, items, strict=True)
     ]
-    found = contrast(subject, pairs, "user and assistant", progress)
+    found = contrasts(subject, {SHIFT: pairs}, "user and assistant", progress)[SHIFT]
     layer, place = subject.layer, subject.vectors.place()
-    spans = [place_.low for place_ in pairs] + [place_.high for place_ in pairs]
     vectors = subject.vectors.vectors[place][subject.vectors.select(PROBES)]
-    user, reply = _both_ends(subject, spans, vectors, len(items), progress)
+    # The same texts and spans as the contrast read, so nothing is run again.
+    spans = [
+        Span(i, at.start, at.stop) for side in ("high", "low") for i, at in enumerate(getattr(p, side) for p in pairs)
+    ]
+    residual = subject.means([t.ids for t in prompts], spans, None, progress, "user and assistant")[place]
+    reply, user = (standardise(cosine(half, vectors)).ravel() for half in np.split(residual, 2))
     r = Measure(
         "user's end against assistant's start: r over items and probes",
         correlation(user, reply),
         *bootstrap_r(user, reply),
     )
     rows = measures(found, layer, SHIFT)
-    verdict = shown(found, layer)
+    verdict = verdict_at(found, layer)
     return Result(
         name="positions",
         question="Does the reading turn from the writer's emotion to a fitting reply's between the message's end and the assistant's start?",
         rule="shown if the reply's emotion less the writer's rises from the message's last token to the assistant's first position at the "
         "read layer, interval over items excluding zero, above other items' emotions and random directions",
-        finding=f"From the message's end to the assistant's start the reply's emotion {'gains' if verdict else 'does not clearly gain'} on the "
+        finding=f"From the message's end to the assistant's start the reply's emotion {_HOW[verdict]} on the "
         f"writer's: {rows[0].text()}; readings at the two places correlate at r = {r.text()} (the paper: 0.11)",
-        verdict="shown" if verdict else "contrary" if (rows[0].high or 0) < 0 else "not shown",
+        verdict=verdict,
         n=len(items),
         unit="messages",
         measures=(*rows, r),
@@ -62,18 +68,6 @@ def run(subject: Subject, progress: Progress) -> Result:
         caveat="Which emotion a fitting reply carries is our judgement, stated before any reading.",
         data={"curves": {SHIFT: found.curve()}, "layer": layer},
     )
-
-
-def _both_ends(
-    subject: Subject, spans: list[Place], vectors: np.ndarray, count: int, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised readings at both places, each ``[items * probes]``."""
-    from affectscope.models.residuals import Span
-
-    ids = [list(place.ids) for place in spans[:count]]
-    wanted = [Span(i % count, place.start, place.stop) for i, place in enumerate(spans)]
-    residual = subject.means(ids, wanted, [subject.layer], progress, "user and assistant")[0]
-    return tuple(standardise(cosine(half, vectors)).ravel() for half in (residual[:count], residual[count:]))  # type: ignore[return-value]
 
 
 def plot(result: Result) -> list[Figure]:
