@@ -33,7 +33,7 @@ from affectscope.vectors.activations import Progress
 STRENGTH = 0.5
 CONCEPTS = 35
 RANDOM = {"quick": 1, "normal": 2, "full": 5}
-SECONDS = {"quick": 25.0, "normal": 150.0, "full": float("inf")}
+SECONDS = {"quick": 25.0, "normal": 330.0, "full": float("inf")}
 """For all arms; the two stated concepts and the random arms are run whatever they take."""
 
 
