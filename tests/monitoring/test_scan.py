@@ -8,7 +8,8 @@ from tests.conftest import MARKERS, WORDS
 from affectscope.concepts.neutral import Message
 from affectscope.errors import AffectscopeError
 from affectscope.models.residuals import visit
-from affectscope.monitoring.scan import pieces, read_input, scan, write_jsonl, write_parquet
+from affectscope.models.pieces import pieces
+from affectscope.monitoring.scan import read_input, scan, write_jsonl, write_parquet
 
 
 def test_a_reading_is_the_dot_product_that_the_docs_say(planted, planted_vectors):

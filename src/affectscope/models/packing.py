@@ -11,7 +11,7 @@ Right padding is what remains for models whose attention cannot be replaced; `pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -63,18 +63,32 @@ def packed_attention(network: nn.Module, packed: Packed) -> Iterator[None]:
 
     The network must not be used by another thread meanwhile.
     """
-    _register()
-    configs = list({id(c): c for c in _configs(network)}.values())
-    before = [c._attn_implementation for c in configs]
     token = _packed.set(packed)
     try:
+        with replaced_attention(network, _NAME, _attention):
+            yield
+    finally:
+        _packed.reset(token)
+
+
+@contextmanager
+def replaced_attention(network: nn.Module, name: str, attention: Callable[..., Any]) -> Iterator[None]:
+    """Within the block the network computes attention by ``attention`` (transformers' interface); undone on exit.
+
+    No mask function is registered with it: transformers then builds no mask, which is what is wanted.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(name, attention)
+    configs = list({id(c): c for c in _configs(network)}.values())
+    before = [c._attn_implementation for c in configs]
+    try:
         for config in configs:
-            config._attn_implementation = _NAME
+            config._attn_implementation = name
         yield
     finally:
-        for config, name in zip(configs, before, strict=True):
-            config._attn_implementation = name
-        _packed.reset(token)
+        for config, old in zip(configs, before, strict=True):
+            config._attn_implementation = old
 
 
 def packing_check(network: nn.Module, anatomy: Anatomy, texts: Sequence[Sequence[int]]) -> Check:
@@ -124,16 +138,16 @@ def _attention(
     # [heads, texts, longest, head_dim] -> [texts, heads, longest, head_dim]
     q, k, v = (t[0][:, where].transpose(0, 1) for t in (query, key, value))
     if not shared:
-        out = _attend(q, k, v, scaling, sliding_window)
+        out = attend(q, k, v, scaling, sliding_window)
         return out.transpose(1, 2)[inside][None], None  # [1, tokens, heads, head_dim]
     q0, k0, v0 = (t[:, :, :shared] for t in (query, key, value))
     k, v = (torch.cat([f.expand(len(where), -1, -1, -1), t], dim=2) for f, t in ((k0, k), (v0, v)))
-    ahead = _attend(q0, k0, v0, scaling, sliding_window).transpose(1, 2)[0]
-    own = _attend(q, k, v, scaling, sliding_window).transpose(1, 2)[inside]
+    ahead = attend(q0, k0, v0, scaling, sliding_window).transpose(1, 2)[0]
+    own = attend(q, k, v, scaling, sliding_window).transpose(1, 2)[inside]
     return torch.cat([ahead, own])[None], None
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, scaling: float | None, window: int | None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, scaling: float | None, window: int | None) -> Tensor:
     """Causal attention where the queries are the last of the keys' positions."""
     queries, keys = q.shape[2], k.shape[2]
     mask = None
@@ -150,9 +164,3 @@ def _configs(network: nn.Module) -> list[Any]:
     config: Any = network.config
     return [config, config.get_text_config()] if hasattr(config, "get_text_config") else [config]
 
-
-def _register() -> None:
-    from transformers import AttentionInterface
-
-    # No mask function is registered with it: transformers then builds no mask, which is what is wanted.
-    AttentionInterface.register(_NAME, _attention)

@@ -22,6 +22,7 @@ from affectscope.errors import AffectscopeError
 from affectscope.files import replacing
 from affectscope.models.chat import TEMPLATE, ChatTokens, tokenize
 from affectscope.models.load import Model
+from affectscope.models.pieces import pieces
 from affectscope.models.residuals import visit
 from affectscope.vectors.artefact import PROBES, ConceptVectors
 from affectscope.vectors.baseline import POOLED_CELL, SINK_NORM, cells
@@ -112,22 +113,6 @@ def scan(
         cosine=cosine.astype(np.float32),
         z=z,
     )
-
-
-def pieces(model: Model, ids: Sequence[int]) -> list[str]:
-    """The text of each token such that all joined are the whole text; bytes of one character go with its last token."""
-    found, start = [], 0
-    for end in range(1, len(ids) + 1):
-        # Decoded with the token before it: some decoders drop a space at the start of what they are given.
-        context = list(ids[max(start - 1, 0) : start])
-        before = model.tokenizer.decode(context, clean_up_tokenization_spaces=False)
-        piece = model.tokenizer.decode(context + list(ids[start:end]), clean_up_tokenization_spaces=False)[
-            len(before) :
-        ]
-        whole = not piece.endswith("\ufffd") or end == len(ids)
-        found.append(piece if whole else "")
-        start = end if whole else start
-    return found
 
 
 def _plain(model: Model, text: str) -> ChatTokens:

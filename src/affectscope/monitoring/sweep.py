@@ -29,9 +29,10 @@ from affectscope.files import json_text, replacing
 from affectscope.models.chat import TEMPLATE, ChatTokens
 from affectscope.models.forward import TOKEN_BUDGET
 from affectscope.models.load import Model
+from affectscope.models.pieces import pieces
 from affectscope.models.residuals import visit
 from affectscope.monitoring.passages import Passage, batches, check_files, passages
-from affectscope.monitoring.scan import baseline_of, pieces
+from affectscope.monitoring.scan import baseline_of
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
 from affectscope.vectors.baseline import SINK_NORM

@@ -1,0 +1,1 @@
+"""Generation, one token at a time, readable and steerable."""
