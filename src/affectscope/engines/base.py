@@ -145,5 +145,5 @@ class Engine(Protocol):
             AffectscopeError: an empty prompt, or one that is longer than the model's context.
         """
 
-    def stream(self, generations: Sequence[Generation]) -> Iterator[tuple[Generation, TokenStep]]:
-        """Run several to their ends, together, and give their steps as they come."""
+    def stream(self, generations: Sequence[Generation]) -> Iterator[tuple[Generation, TokenStep | None]]:
+        """Run several together; their steps as they come, and None once for each that has ended."""

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from affectscope.errors import AffectscopeError
-from affectscope.models.anatomy import block_output
-from affectscope.models.load import Model
+from affectscope.models.anatomy import Anatomy, block_output
 from affectscope.vectors.artefact import PROBES, ConceptVectors
 
 
@@ -73,18 +72,19 @@ def readout(
 
 
 class Reader:
-    """A read-out on one model's device. Between ``with`` blocks nothing of it is left on the model."""
+    """A read-out on the device of one model's blocks. Between ``with`` blocks nothing of it is left on the model."""
 
-    def __init__(self, model: Model, read: Readout) -> None:
-        self._model, self.read = model, read
+    def __init__(self, anatomy: Anatomy, read: Readout) -> None:
+        self._anatomy, self.read = anatomy, read
+        device = next(anatomy.blocks.parameters()).device
         weights, offsets = read.on_cpu
-        self._weights, self._offsets = weights.to(model.device), offsets.to(model.device)
+        self._weights, self._offsets = weights.to(device), offsets.to(device)
         self._found: dict[int, Tensor] = {}
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
         """Within the block, each forward pass leaves its scores; see :meth:`take`."""
-        blocks = self._model.anatomy.blocks
+        blocks = self._anatomy.blocks
         handles = [
             blocks[layer].register_forward_hook(self._hook(layer, place))
             for place, layer in enumerate(self.read.layers)

@@ -53,7 +53,7 @@ class TransformersEngine:
             )
         self.model, self.read = model, read
         self.lock = threading.RLock()
-        self._reader = Reader(model, read) if read else None
+        self._reader = Reader(model.anatomy, read) if read else None
         self._cache = Cache(slots)
         self._slots: list[Episode | None] = [None] * slots
         self._waiting: list[Episode] = []
@@ -67,16 +67,21 @@ class TransformersEngine:
             self._waiting.append(episode)
         return LocalGeneration(self, episode)
 
-    def stream(self, generations: Sequence[LocalGeneration]) -> Iterator[tuple[LocalGeneration, TokenStep]]:
-        """Run several together to their ends and give their steps as they come."""
+    def stream(self, generations: Sequence[LocalGeneration]) -> Iterator[tuple[LocalGeneration, TokenStep | None]]:
+        """Run several together; their steps as they come, and None once for each that has ended."""
         running = list(generations)
         while running:
             if not any(g.episode.queue or g.episode.finished for g in running):
                 self.advance()
+            going = []
             for generation in running:
                 while (step := generation.take()) is not None:
                     yield generation, step
-            running = [g for g in running if g.episode.queue or not g.episode.finished]
+                if generation.finished:
+                    yield generation, None
+                else:
+                    going.append(generation)
+            running = going
 
     def advance(self) -> None:
         """One forward pass, or a short wait when no episode has room for a step."""

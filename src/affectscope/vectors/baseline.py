@@ -52,6 +52,14 @@ def neutral_tokens(model: Model, neutral: Neutral) -> list[ChatTokens]:
     return plain + [tokenize(model, dialogue) for dialogue in neutral.dialogues]
 
 
+def cell(role: str, phase: str, index: int) -> int:
+    """Flat index of a token's ``[role, phase, position_bin]`` cell; the pooled one for template tokens."""
+    if role == TEMPLATE:
+        return POOLED_CELL
+    place = ROLES.index(role) * len(PHASES) + PHASES.index(phase)
+    return place * len(POSITION_BINS) + int(index >= START)
+
+
 def cells(tokens: ChatTokens) -> list[int]:
     """For each token the flat index of its ``[role, phase, position_bin]`` cell; -1 for template tokens and position 0."""
     found = []
@@ -62,8 +70,7 @@ def cells(tokens: ChatTokens) -> list[int]:
         if role == TEMPLATE or position == 0:
             found.append(-1)
         else:
-            late = int(position - start >= START)
-            found.append((ROLES.index(role) * len(PHASES) + PHASES.index(phase)) * len(POSITION_BINS) + late)
+            found.append(cell(role, phase, position - start))
     return found
 
 
