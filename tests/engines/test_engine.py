@@ -36,11 +36,17 @@ def reference(model, prompt, count):
 
 
 def steps_of(engine, *requests):
-    generations = [engine.generate(r) for r in requests]
-    found = {g.id: [] for g in generations}
-    for generation, step in engine.stream(generations):
-        found[generation.id].append(step)
-    return [found[g.id] for g in generations], generations
+    """Steps and generations of requests that run together, in their order."""
+    found, generations, ended = {r.id: [] for r in requests}, {}, []
+    for generation, step in engine.stream(requests):
+        generations[generation.id] = generation
+        if step is None:
+            ended.append(generation.id)
+        else:
+            assert generation.id not in ended
+            found[generation.id].append(step)
+    assert sorted(ended) == sorted(found)
+    return [found[r.id] for r in requests], [generations[r.id] for r in requests]
 
 
 @pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if a != "gemma2"])

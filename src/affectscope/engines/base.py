@@ -128,7 +128,7 @@ class Generation(Protocol):
     def stop(self, reason: str) -> None:
         """End it now; what it held is free."""
 
-    def fork(self, n: int, seeds: Sequence[int] | None = None) -> list[Generation]:
+    def fork(self, n: int, seeds: Sequence[int] | None = None) -> Sequence[Generation]:
         """``n`` more generations with the same tokens so far, from the same cache; for counterfactuals."""
 
     def rewind(self, position: int) -> None:
@@ -145,5 +145,5 @@ class Engine(Protocol):
             AffectscopeError: an empty prompt, or one that is longer than the model's context.
         """
 
-    def stream(self, generations: Sequence[Generation]) -> Iterator[tuple[Generation, TokenStep | None]]:
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[Generation, TokenStep | None]]:
         """Run several together; their steps as they come, and None once for each that has ended."""

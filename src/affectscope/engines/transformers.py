@@ -67,9 +67,9 @@ class TransformersEngine:
             self._waiting.append(episode)
         return LocalGeneration(self, episode)
 
-    def stream(self, generations: Sequence[LocalGeneration]) -> Iterator[tuple[LocalGeneration, TokenStep | None]]:
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[LocalGeneration, TokenStep | None]]:
         """Run several together; their steps as they come, and None once for each that has ended."""
-        running = list(generations)
+        running = [self.generate(request) for request in requests]
         while running:
             if not any(g.episode.queue or g.episode.finished for g in running):
                 self.advance()
