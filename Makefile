@@ -22,8 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## Map the emotion vectors of the bundled model and leave a report in ./demo
 	$(BIN)/affectscope audit smollm2-135m --out demo --quick
 
-test: setup ## Install what tests need (Chromium from Debian too) and run the checks and every test
+test: setup ## Install what tests need (Chromium and PostgreSQL from Debian too) and run the checks and every test
 	@command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null)
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null)
 	$(MAKE) --no-print-directory check
 	$(BIN)/pytest
 

@@ -57,7 +57,7 @@ def test_help_names_every_command():
 
 
 def test_importing_the_package_and_its_help_load_nothing_heavy():
-    code = "import sys, affectscope, affectscope.cli; print([m for m in ('torch','transformers','numpy','sklearn','plotly','pyarrow') if m in sys.modules])"
+    code = "import sys, affectscope, affectscope.cli; print([m for m in ('torch','transformers','numpy','sklearn','plotly','pyarrow','sqlalchemy','alembic','duckdb') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from affectscope.models.load import load as load
     from affectscope.models.load import wrap as wrap
     from affectscope.monitoring.scan import scan as scan
+    from affectscope.monitoring.watch import watch as watch
     from affectscope.vectors.artefact import ConceptVectors as ConceptVectors
     from affectscope.vectors.artefact import load_vectors as load_vectors
 
@@ -32,6 +33,7 @@ _PUBLIC = {
     "load_vectors": "affectscope.vectors.artefact",
     "scan": "affectscope.monitoring.scan",
     "validate": "affectscope.api",
+    "watch": "affectscope.monitoring.watch",
     "wrap": "affectscope.models.load",
 }
 __all__ = sorted([*_PUBLIC, "__version__"])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from affectscope.concepts.stories import OWN_AUTHOR, Corpus, load_stories, require_crossed
 from affectscope.errors import AffectscopeError
 from affectscope.files import json_text, replacing
 from affectscope.models.load import Model
+from affectscope.monitoring.passages import check_files
+from affectscope.monitoring.sweep import sweep
 from affectscope.report.audit import write_report
+from affectscope.report.sweep import write_sweep
 from affectscope.validation.base import Effort, Experiment, Result, Subject, experiments, run
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
@@ -180,6 +184,7 @@ def audit(
     allow_uncrossed: bool = False,
     effort: Effort = "normal",
     again: bool = False,
+    texts: Sequence[Path] = (),
     progress: Progress = silent,
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> Path:
@@ -188,12 +193,35 @@ def audit(
     Args:
         effort: ``quick``, ``normal`` or ``full`` validation; see :class:`~affectscope.validation.base.Subject`.
         again: see :func:`validate`.
+        texts: large texts to be swept as well, into ``out/sweep``; the report shows the best passages.
 
     Raises:
-        AffectscopeError: see :func:`extract`.
+        AffectscopeError: see :func:`extract`; or a text that cannot be read.
     """
+    check_texts(texts)
     vectors, read = extract(model, corpus, layers=layers, allow_uncrossed=allow_uncrossed, progress=progress)
     vectors.save(out / "model.vectors.safetensors")
     subject = Subject(model, vectors, read, effort)
     results = validate(subject, out=out, again=again, progress=progress, tell=tell)
-    return write_report(subject, results, out)
+    return write_report(subject, results, out, swept(subject, texts, out, again, progress))
+
+
+def check_texts(texts: Sequence[Path]) -> None:
+    """Refuse texts that a sweep could not read, before anything runs.
+
+    Raises:
+        AffectscopeError: missing, empty, or damaged.
+    """
+    if texts:
+        check_files(texts)
+
+
+def swept(
+    subject: Subject, texts: Sequence[Path], out: Path, again: bool = False, progress: Progress = silent
+) -> dict[str, Any] | None:
+    """Sweep ``texts`` into ``out/sweep``, page and all; None when there are none."""
+    if not texts:
+        return None
+    found = sweep(subject.model, subject.vectors, texts, out / "sweep", again=again, progress=progress)
+    write_sweep(found, out / "sweep")
+    return found

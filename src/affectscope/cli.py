@@ -12,10 +12,12 @@ import sys
 import time
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from affectscope.cli_live import calibrate, chat, detect, monitor
+from affectscope.cli_traces import traces
 from affectscope.errors import AffectscopeError
 from affectscope.options import (
     DEFAULT_VECTORS,
@@ -33,17 +35,17 @@ from affectscope.options import (
     NormOpt,
     OfVectorsOpt,
     QuickOpt,
+    SweepOpt,
     TopicsOpt,
     UncrossedOpt,
     VectorsOpt,
 )
+from affectscope.shared import load_for, load_named, show
 from affectscope.terminal import Progress, say, show_scan, vectors_text
 
 if TYPE_CHECKING:
     from affectscope.concepts.stories import Corpus
-    from affectscope.models.load import Model
     from affectscope.validation.base import Effort, Result
-    from affectscope.vectors.artefact import ConceptVectors
 
 app = typer.Typer(
     help="An oscilloscope, and a circuit breaker, for the functional emotions of language models.",
@@ -53,6 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     rich_markup_mode=None,
 )
+app.add_typer(traces)
 
 
 @app.callback()
@@ -88,7 +91,7 @@ def extract(
     from affectscope import api
 
     stories = _corpus(corpus, topics)
-    loaded = _load(model_name or model, dtype, device, blocks, final_norm)
+    loaded = load_named(model_name or model, dtype, device, blocks, final_norm)
     with Progress() as progress:
         vectors, _ = api.extract(loaded, stories, layers=layers, allow_uncrossed=allow_uncrossed, progress=progress)
     vectors.save(out)
@@ -98,7 +101,7 @@ def extract(
         "layers": list(vectors.layers),
         "read_layer": vectors.read_layer,
     }
-    _print(
+    show(
         facts,
         as_json,
         f"{out}: {len(vectors.concepts)} concepts, {len(vectors.layers)} layer(s), read at {vectors.read_layer}",
@@ -124,7 +127,7 @@ def inspect(
             for name, part in (("nearest", near), ("farthest", far))
         }
         lines = [f"{name:9}" + ", ".join(f"{n} {c:+.2f}" for n, c in part) for name, part in told.items()]
-        return _print({"concept": concept, "layer": found.read_layer, **told}, as_json, "\n".join(lines))
+        return show({"concept": concept, "layer": found.read_layer, **told}, as_json, "\n".join(lines))
     facts = {
         "concepts": list(found.concepts),
         "layers": list(found.layers),
@@ -134,7 +137,7 @@ def inspect(
         "recipe": found.recipe,
         "corpus": found.corpus,
     }
-    _print(facts, as_json, vectors_text(found))
+    show(facts, as_json, vectors_text(found))
 
 
 @app.command()
@@ -149,6 +152,7 @@ def validate(
     quick: QuickOpt = False,
     full: FullOpt = False,
     again: AgainOpt = False,
+    texts: SweepOpt = None,
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
     blocks: BlocksOpt = "",
@@ -164,17 +168,18 @@ def validate(
     chosen = api.chosen_experiments(wanted)  # a wrong name is told before a model is loaded
     if listing:
         rows = [{"name": e.name, "title": e.title, "about": e.about} for e in chosen]
-        return _print(rows, as_json, "\n".join(f"{e.name:18} {e.about}" for e in chosen))
+        return show(rows, as_json, "\n".join(f"{e.name:18} {e.about}" for e in chosen))
     effort = _effort(quick, full)
+    api.check_texts(texts or [])
     found = load_vectors(vectors_file or vectors)
-    loaded = _load_for(found, model, dtype, device, blocks, final_norm)
+    loaded = load_for(found, model, dtype, device, blocks, final_norm)
     with Progress() as progress:
         subject = api.subject_of(loaded, found, _corpus(corpus, None) if corpus else None, progress, effort)
         results = api.validate(
             subject, only=wanted, out=out, again=again, progress=progress, tell=lambda r: progress.say(_line(r))
         )
-        page = write_report(subject, results, out)
-    _print([r.as_dict() for r in results], as_json, f"report: {page}")
+        page = write_report(subject, results, out, api.swept(subject, texts or [], out, again, progress))
+    show([r.as_dict() for r in results], as_json, f"report: {page}")
 
 
 @app.command()
@@ -189,6 +194,7 @@ def audit(
     quick: QuickOpt = False,
     full: FullOpt = False,
     again: AgainOpt = False,
+    texts: SweepOpt = None,
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
     blocks: BlocksOpt = "",
@@ -200,7 +206,7 @@ def audit(
 
     start, effort = time.perf_counter(), _effort(quick, full)
     stories = _corpus(corpus, topics)
-    loaded = _load(model_name or model, dtype, device, blocks, final_norm)
+    loaded = load_named(model_name or model, dtype, device, blocks, final_norm)
     with Progress() as progress:
         page = api.audit(
             loaded,
@@ -210,11 +216,12 @@ def audit(
             allow_uncrossed=allow_uncrossed,
             effort=effort,
             again=again,
+            texts=texts or [],
             progress=progress,
             tell=lambda r: progress.say(_line(r)),
         )
     took = time.perf_counter() - start
-    _print(
+    show(
         {"report": str(page), "seconds": round(took, 1)}, as_json, f"report: {page.resolve()} ({took / 60:.1f} minutes)"
     )
 
@@ -244,7 +251,7 @@ def scan(
     from affectscope.files import replacing
     from affectscope.monitoring.scan import read_input, write_jsonl, write_parquet
     from affectscope.monitoring.scan import scan as read
-    from affectscope.report.audit import render_scan
+    from affectscope.report.trace_page import render_scan
     from affectscope.vectors.artefact import load_vectors
 
     file, path = (second, Path(first)) if second else (first, vectors)
@@ -252,7 +259,7 @@ def scan(
     found = load_vectors(path)
     chosen = [name.strip() for name in concepts.split(",") if name.strip()]
     found.select(chosen)  # a wrong name is told before a model is loaded
-    loaded = _load_for(found, model, dtype, device, blocks, final_norm)
+    loaded = load_for(found, model, dtype, device, blocks, final_norm)
     result = read(loaded, found, text, concepts=chosen or None, layer=layer)
     if not chosen:
         result = read(loaded, found, text, concepts=[name for name, _ in result.top(5)], layer=layer)
@@ -302,7 +309,7 @@ def sweep(
     check_files(files, column)
     if against:
         read_sweep(against)  # a wrong file is told before a model is loaded
-    loaded = _load_for(found, model, dtype, device, blocks, final_norm)
+    loaded = load_for(found, model, dtype, device, blocks, final_norm)
     with Progress() as progress:
         result = run_sweep(
             loaded,
@@ -320,7 +327,7 @@ def sweep(
         result["against"] = compare(loaded, files, out, against)
     page = write_sweep(result, out)
     facts = {"page": str(page), "passages": result["passages"], "tokens": result["tokens"]}
-    _print(facts, as_json, f"{result['passages']} passages, {result['tokens']} tokens: {page.resolve()}")
+    show(facts, as_json, f"{result['passages']} passages, {result['tokens']} tokens: {page.resolve()}")
 
 
 @app.command()
@@ -337,10 +344,10 @@ def doctor(
     from affectscope.doctor import machine_checks, model_checks
 
     checks = machine_checks()
-    loaded = _load(model_name or model, dtype, device, blocks, final_norm)
+    loaded = load_named(model_name or model, dtype, device, blocks, final_norm)
     checks += model_checks(loaded)
     lines = [f"{'ok  ' if c.passed else 'note'} {c.name:18} {c.detail}" for c in checks]
-    _print([{"name": c.name, "passed": c.passed, "detail": c.detail} for c in checks], as_json, "\n".join(lines))
+    show([{"name": c.name, "passed": c.passed, "detail": c.detail} for c in checks], as_json, "\n".join(lines))
 
 
 @app.command()
@@ -355,33 +362,17 @@ def corpus(
     lines = [f"{name:28} {value}" for name, value in report.items() if name != "problems"]
     problems: list[str] = report["problems"]
     lines += problems[:40] + ([f"... and {len(problems) - 40} more"] if len(problems) > 40 else [])
-    _print(report, as_json, "\n".join(lines))
+    show(report, as_json, "\n".join(lines))
+
+
+for live in (calibrate, detect, monitor, chat):
+    app.command()(live)
 
 
 def _corpus(path: Path | None, topics: int | None) -> Corpus:
     from affectscope.concepts.stories import load_stories
 
     return load_stories(path, topics)
-
-
-def _load(name: str, dtype: str, device: str, blocks: str = "", final_norm: str = "") -> Model:
-    from affectscope.models.load import load
-
-    say(f"loading {name}")
-    return load(
-        name,
-        dtype=None if dtype == "auto" else dtype,
-        device=None if device == "auto" else device,
-        blocks=blocks or None,
-        final_norm=final_norm or None,
-        tell=say,
-    )
-
-
-def _load_for(vectors: ConceptVectors, model: str, dtype: str, device: str, blocks: str, final_norm: str) -> Model:
-    """The model that vectors belong to, in their number format unless another is asked for."""
-    number_format = vectors.model["dtype"] if dtype == "auto" else dtype
-    return _load(model or vectors.model["id"], number_format, device, blocks, final_norm)
 
 
 def _effort(quick: bool, full: bool) -> Effort:
@@ -392,10 +383,6 @@ def _effort(quick: bool, full: bool) -> Effort:
 
 def _line(result: Result) -> str:
     return f"{result.verdict:9} {result.name}: {result.finding} ({result.seconds:.0f} s)"
-
-
-def _print(value: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1) if as_json else text)
 
 
 def _bytes(file: str) -> bytes:

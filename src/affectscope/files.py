@@ -26,29 +26,33 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into an :class:`AffectscopeError` that names ``path``."""
+def disk_errors(path: Path, option: str = "--out") -> Iterator[None]:
+    """Turn a full or read-only disk into an :class:`AffectscopeError` that names ``path`` and the ``option`` that chose it."""
     try:
         yield
     except OSError as error:
         # safetensors wraps the system's error, so the text is the only witness there.
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             raise AffectscopeError(f"the disk is full while writing {path}: free some space and run again") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise AffectscopeError(f"cannot write {path}: {error.strerror}; choose another place with --out") from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG):
+            raise AffectscopeError(
+                f"cannot write {path}: {error.strerror}; choose another place with {option}"
+            ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise AffectscopeError(f"cannot write {path}: {error.strerror}; choose another name with --out") from error
+            raise AffectscopeError(
+                f"cannot write {path}: {error.strerror}; choose another name with {option}"
+            ) from error
         raise
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name only if the block ends well.
+def replacing(path: Path, option: str = "--out") -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its name only if the block ends well. ``option`` chose the place.
 
     Raises :class:`AffectscopeError` when the disk is full or not writable; nothing half-written stays.
     """
     path = Path(path)
-    with disk_errors(path):
+    with disk_errors(path, option):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)

@@ -31,5 +31,17 @@ FullOpt = Annotated[bool, typer.Option("--full", help="The paper's own numbers o
 AgainOpt = Annotated[
     bool, typer.Option("--again", help="Run experiments anew whose results lie in the folder already.")
 ]
+SweepOpt = Annotated[
+    list[Path] | None,
+    typer.Option("--sweep", help="A large text to sweep as well (repeatable); see `affectscope sweep`."),
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+StoreOpt = Annotated[
+    str, typer.Option("--store", "-s", envvar="AFFECTSCOPE_STORE", help="Folder of the traces, or postgresql:// URL.")
+]
+ReadingsOpt = Annotated[
+    Path | None,
+    typer.Option("--readings", envvar="AFFECTSCOPE_READINGS", help="Folder of the readings of a postgresql:// store."),
+]
+STORE = "traces"
 MODEL = "smollm2-135m"

@@ -86,6 +86,13 @@ def show_scan(found: Scan) -> None:
     )
 
 
+def coloured(token: str, z: float) -> Any:
+    """A piece of text on the ground that its z gives, as rich text."""
+    from rich.text import Text
+
+    return Text(_printable(token), style=_colour(z))
+
+
 def _printable(token: str) -> str:
     """Without the control characters by which a text could steer the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\u00b7" for c in token)
@@ -93,7 +100,7 @@ def _printable(token: str) -> str:
 
 def _colour(z: float) -> str:
     """Black text on an orange (above) or blue (below) ground; none within one s.d. of the baseline."""
-    if abs(z) < 1:
+    if not abs(z) >= 1:  # NaN as well: what was not read has no colour
         return ""
     share = min((abs(z) - 1) / 3, 1)
     full = (240, 130, 60) if z > 0 else (70, 160, 220)

@@ -26,7 +26,7 @@ def test_benign_openings_are_many_and_varied():
     assert max(len(words(o)) for o in openings) <= 200
     said = (next(m.content for m in o.messages if m.role == "user") for o in openings)
     starts = Counter(" ".join(text.lower().split()[:3]) for text in said)
-    assert starts.most_common(1)[0][1] <= 12
+    assert starts.most_common(1)[0][1] <= 20
 
 
 def test_stress_pairs_differ_in_the_pressure_only():

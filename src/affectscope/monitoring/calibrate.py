@@ -60,7 +60,7 @@ def measure_standard(
     shape = monitor.standard.mean.shape
     sums, squares, count = np.zeros(shape), np.zeros(shape), np.zeros(shape[1])
     done = 0
-    for _, step in engine.stream([engine.generate(request_of(o, sampling)) for o in openings]):
+    for _, step in engine.stream([request_of(o, sampling) for o in openings]):
         if step is None:
             done += 1
             progress("train set", done, len(openings))
@@ -91,7 +91,7 @@ def outcomes(engine: Engine, monitor: Monitor, openings: Sequence[Opening], samp
     """
     watches = {o.id: monitor.episode() for o in openings}
     tags = {o.id: o.tags for o in openings}
-    for generation, step in engine.stream([engine.generate(request_of(o, sampling)) for o in openings]):
+    for generation, step in engine.stream([request_of(o, sampling) for o in openings]):
         if step is not None:
             faults = [e for e in watches[generation.id].read(step).events if e.kind == "fault"]
             if faults:
@@ -162,7 +162,7 @@ def calibrate(
         delta=delta,
         promise=promise,
         strata=strata,
-        sampling=asdict(sampling),
+        sampling=asdict(sampling) | {"stop": list(sampling.stop)},
         rules=tuple(spec_of(rule) for rule in monitor.rules),
         sets={name: EpisodeSet(episodes=len(part), hash=_hash([o.id for o in part])) for name, part in sets.items()},
         standard_source=standard.source,

@@ -6,12 +6,13 @@ made from it only for those.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from affectscope.errors import AffectscopeError
 from affectscope.files import json_text, replacing
@@ -111,6 +112,11 @@ class Calibration(_Frozen):
     standard_mean: list[list[list[float]]]
     standard_std: list[list[list[float]]]
 
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the whole content: what traces name it by."""
+        return hashlib.sha256(json_text(self.model_dump(mode="json")).encode()).hexdigest()
+
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
         with replacing(path) as temporary:
@@ -152,6 +158,27 @@ def load_calibration(path: Path) -> Calibration:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "file"
         raise AffectscopeError(f"{path} is no {FORMAT} file ({where}: {first['msg']}): calibrate again") from error
+
+
+def load_rules(path: Path) -> tuple[Rule, ...]:
+    """A user's own rules: a JSON list of :class:`RuleSpec`.
+
+    Raises:
+        AffectscopeError: missing, damaged, empty, or two of one name.
+    """
+    try:
+        specs = TypeAdapter(list[RuleSpec]).validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise AffectscopeError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise AffectscopeError(
+            f'{path} holds no rules ({where}: {first["msg"]}): give [{{"name": ..., "weights": {{...}}, "detector": "cusum"}}]'
+        ) from error
+    if not specs or len({spec.name for spec in specs}) < len(specs):
+        raise AffectscopeError(f"{path} needs at least one rule, and names that differ")
+    return tuple(spec.rule() for spec in specs)
 
 
 def spec_of(rule: Rule) -> RuleSpec:

@@ -1,0 +1,127 @@
+"""Watching must cost nothing that a user notices, and our engine must be no slower than transformers' own loop.
+
+Every round generates with each contender in short blocks, in a shuffled order; the ratio is the median over rounds.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from affectscope import extract, load
+from affectscope.concepts.episodes import benign
+from affectscope.engines.base import Request, Sampling
+from affectscope.engines.transformers import TransformersEngine
+from affectscope.models.chat import tokenize
+from affectscope.models.load import Model
+from affectscope.monitoring.monitor import Monitor, monitor
+from common import arguments, interleaved, paired, report
+
+TOKENS = 32
+GREEDY = Sampling(temperature=0, max_tokens=TOKENS)
+
+
+def main() -> None:
+    options = arguments(__doc__ or "")
+    rounds = options.rounds or (12 if options.quick else 120)
+    model = load()
+    dtype = str(model.dtype).removeprefix("torch.")
+    vectors, _ = extract(model, layers="two-thirds")
+    made = monitor(vectors)
+    made = replace(made, thresholds={rule.name: (1e9, 0.01, "all") for rule in made.rules})  # computed, never crossed
+    openings = [o.messages for o in benign()[:8]]
+    for size in (1, 8):
+        seconds = interleaved(_contenders(model, made, openings[:size]), rounds if size == 1 else max(rounds // 2, 4))
+        ratio = paired(seconds["unmonitored"], seconds["monitored"])
+        report(
+            f"monitored generation over the same engine unmonitored, batch {size}", ratio, 0.99, dtype, rounds=rounds
+        )
+        ratio = paired(seconds["model.generate"], seconds["unmonitored"])
+        report(f"our generation over model.generate, batch {size}", ratio, 1.0, dtype, rounds=rounds)
+        speed = size * TOKENS / float(np.median(seconds["monitored"]))
+        print(f"monitored, batch {size}: {speed:.1f} tokens a second", flush=True)
+    _per_token(model, made, openings)
+    _memory(model, made, 2_000 if options.quick else 100_000)
+
+
+def _contenders(model: Model, made: Monitor, openings: list) -> dict[str, Callable[[], object]]:
+    plain = TransformersEngine(model, slots=len(openings))
+    watched = TransformersEngine(model, made.read, slots=len(openings))
+    ids = [tokenize(model, messages, reply=True).ids for messages in openings]
+    longest = max(map(len, ids))
+    pad = model.tokenizer.pad_token_id or 0
+    tokens = torch.tensor([[pad] * (longest - len(i)) + i for i in ids])
+    mask = torch.tensor([[0] * (longest - len(i)) + [1] * len(i) for i in ids])
+
+    def generate() -> object:
+        with torch.inference_mode():
+            return model.network.generate(
+                tokens,
+                attention_mask=mask,
+                do_sample=False,
+                max_new_tokens=TOKENS,
+                min_new_tokens=TOKENS,
+                pad_token_id=pad,
+            )
+
+    def ours(engine: TransformersEngine, monitored: bool) -> None:
+        engine._ends = frozenset()  # every contender writes all its tokens
+        watches = {}
+        for generation, step in engine.stream([Request(messages, GREEDY) for messages in openings]):
+            if step is not None and monitored:
+                if generation.id not in watches:
+                    watches[generation.id] = made.episode()
+                watches[generation.id].read(step)
+
+    return {
+        "model.generate": generate,
+        "unmonitored": lambda: ours(plain, False),
+        "monitored": lambda: ours(watched, True),
+    }
+
+
+def _per_token(model: Model, made: Monitor, openings: list) -> None:
+    """Microseconds of the monitor proper, from a step to its reading and alarms."""
+    engine, spent = TransformersEngine(model, made.read), list[float]()
+    for messages in openings:
+        watch = made.episode()
+        for step in engine.generate(Request(messages, GREEDY)):
+            start = time.perf_counter()
+            watch.read(step)
+            spent.append(time.perf_counter() - start)
+    middle, high = np.percentile(np.array(spent) * 1e6, [50, 99])
+    print(
+        f"monitor a token, {len(made.read.concepts)} concepts x {len(made.read.probes)} probes: p50 {middle:.0f} us, p99 {high:.0f} us"
+    )
+
+
+def _memory(model: Model, made: Monitor, tokens: int) -> None:
+    """Peak memory over many tokens that pass through one engine, episode after episode."""
+    engine = TransformersEngine(model, made.read, slots=16)
+    openings = [o.messages for o in benign()]
+    how, done, place, marks = Sampling(temperature=0.7, seed=1, max_tokens=96), 0, 0, []
+    while done < tokens:
+        some = [Request(openings[(place + i) % len(openings)], how) for i in range(64)]
+        place += 64
+        watches = {r.id: made.episode() for r in some}
+        for generation, step in engine.stream(some):
+            if step is None:
+                del watches[generation.id]
+            else:
+                watches[generation.id].read(step)
+                done += 1
+        marks.append((done, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    first = next(mb for count, mb in marks if count >= tokens // 10)
+    print(
+        f"peak memory after {tokens // 10} tokens {first:.0f} MB, after {marks[-1][0]} {marks[-1][1]:.0f} MB",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

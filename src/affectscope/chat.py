@@ -1,0 +1,224 @@
+"""A conversation in the terminal: the reply coloured as it comes, what moved most, alarms where they fall.
+
+Plain lines only (no full-screen drawing), so it works over any connection and at 80 columns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from affectscope.concepts.neutral import Message
+from affectscope.errors import AffectscopeError
+
+if TYPE_CHECKING:
+    from affectscope.engines.base import Sampling
+    from affectscope.engines.transformers import TransformersEngine
+    from affectscope.models.load import Model
+    from affectscope.monitoring.calibration import Calibration
+    from affectscope.monitoring.monitor import Monitor, Watch
+    from affectscope.monitoring.trace import Trace
+    from affectscope.vectors.artefact import ConceptVectors
+
+HELP = """/emotion NAME   colour the text by another concept   /top       what moved most in the last reply
+/layer N        read another layer of the vectors    /save FILE the last reply: .html a page, else JSON
+/system TEXT    set the system message, start anew   /new       start anew      /quit"""
+
+
+@dataclass
+class Chat:
+    """State of one conversation; every reply is an episode of its own."""
+
+    model: Model
+    vectors: ConceptVectors
+    sampling: Sampling
+    calibration: Calibration | None
+    emotion: str
+    keep: Callable[[Trace], None] | None = None
+    system: str = ""
+    layer: int | None = None
+    messages: list[Message] = field(default_factory=list)
+    last: Watch | None = None
+    trace: Trace | None = None
+
+    def __post_init__(self) -> None:
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Make engine and monitor for the layer; alarms need the calibration's own layer."""
+        from affectscope.engines.transformers import TransformersEngine
+        from affectscope.monitoring.monitor import monitor
+
+        usable = self.calibration is not None and self.layer in (None, self.calibration.layer)
+        self.monitor: Monitor = (
+            self.calibration.monitor(self.vectors)
+            if self.calibration and usable
+            else monitor(self.vectors, layer=self.layer)
+        )
+        self.engine: TransformersEngine = TransformersEngine(self.model, self.monitor.read, slots=1)
+        self.column(self.emotion)
+
+    def column(self, name: str) -> int:
+        """Place of a concept.
+
+        Raises:
+            AffectscopeError: it is not read.
+        """
+        if name not in self.monitor.read.concepts:
+            self.vectors.select([name])  # tells the nearest name
+        return self.monitor.read.concepts.index(name)
+
+
+def run(chat: Chat, console: Any, ask: Callable[[], str]) -> None:
+    """Read lines from ``ask`` until it ends, and answer each."""
+    console.print(f"[dim]{HELP}[/dim]", highlight=False)
+    while True:
+        try:
+            line = ask().strip()
+        except EOFError:
+            return
+        if not line:
+            continue
+        try:
+            if line in ("/quit", "/exit"):
+                return
+            if line.startswith("/"):
+                _command(chat, console, line)
+            else:
+                answer(chat, console, line)
+        except AffectscopeError as error:
+            console.print(str(error), style="red", markup=False, highlight=False)
+
+
+def answer(chat: Chat, console: Any, text: str) -> None:
+    """One turn: the reply streams in colour; Control-C ends it and keeps what was said."""
+    from affectscope.engines.base import Request
+    from affectscope.monitoring.recording import settings_of, trace_of
+    from affectscope.monitoring.trace import restore
+    from affectscope.terminal import coloured
+
+    turns = [*chat.messages, Message("user", text)]
+    system = (Message("system", chat.system),) if chat.system else ()
+    generation = chat.engine.generate(Request((*system, *turns), chat.sampling))
+    watch, column = chat.monitor.episode(), chat.column(chat.emotion)
+    began, prompt = time.time(), True
+    try:
+        for step in generation:
+            reading = watch.read(step)
+            if step.generated:
+                if prompt:
+                    console.print(f"[bold]{chat.model.name}[/bold] ", end="")
+                    prompt = False
+                console.print(coloured(step.text, float(restore(reading.z[0, column]))), end="", soft_wrap=True)
+            for event in reading.events:
+                _event(console, event)
+    except KeyboardInterrupt:
+        generation.stop("interrupted")
+    console.print()
+    chat.messages = [*turns, Message("assistant", generation.text)]
+    chat.last = watch
+    settings = settings_of(chat.vectors, chat.monitor.layer, chat.sampling, chat.calibration)
+    chat.trace = trace_of(
+        watch, generation.id, generation.finished, (began, time.time()), settings, {"face": "chat"}, keep_content=True
+    )
+    if chat.keep:
+        chat.keep(chat.trace)
+    movers(chat, console)
+
+
+def movers(chat: Chat, console: Any, count: int = 4) -> None:
+    """A strip of the concepts that lie highest and lowest over the last reply."""
+    from affectscope.monitoring.trace import restore
+    from affectscope.terminal import coloured
+
+    own = [restore(r.z[0]) for r in chat.last.readings if r.step.generated] if chat.last else []
+    if not own:
+        console.print("nothing was read yet", style="dim")
+        return
+    mean = np.nanmean(np.stack(own), axis=0)
+    order = np.argsort(-mean)
+    names = chat.monitor.read.concepts
+    for label, some in (("up  ", order[:count]), ("down", order[::-1][:count])):
+        console.print(f"[dim]{label}[/dim] ", end="")
+        for i in some:
+            console.print(coloured(f" {names[i]} {mean[i]:+.1f} ", float(mean[i])), " ", sep="", end="")
+        console.print()
+
+
+def _event(console: Any, event: Any) -> None:
+    detail = event.detail
+    if event.kind == "alarm":
+        line = (
+            f"! alarm at token {event.position}: {detail['rule']} {detail['statistic']:.1f} above {detail['threshold']:.1f} "
+            f"(false in at most {detail['alpha']:.1%} of replies)"
+        )
+        console.print(f"\n{line}", style="bold red", markup=False, highlight=False)
+    else:
+        console.print(f"\n! {detail['fault']}: {detail['cause']}", style="bold yellow", markup=False, highlight=False)
+
+
+def _command(chat: Chat, console: Any, line: str) -> None:
+    name, _, rest = line.partition(" ")
+    rest = rest.strip()
+    if name == "/emotion":
+        chat.column(rest)
+        chat.emotion = rest
+        _again(chat, console)
+    elif name == "/layer":
+        if not rest.lstrip("-").isdigit():
+            raise AffectscopeError(f"/layer needs a number: one of {', '.join(map(str, chat.vectors.layers))}")
+        chat.vectors.place(int(rest))
+        chat.layer = int(rest)
+        chat.rebuild()
+        note = (
+            "" if not chat.calibration or chat.layer == chat.calibration.layer else "; no alarms: calibrated at another"
+        )
+        console.print(f"reading layer {rest}{note}", style="dim")
+    elif name == "/top":
+        movers(chat, console, 8)
+    elif name == "/save":
+        console.print(f"saved {save(chat, Path(rest or 'chat.json'))}", style="dim", highlight=False)
+    elif name in ("/new", "/system"):
+        chat.system = rest if name == "/system" else chat.system
+        chat.messages, chat.last, chat.trace = [], None, None
+        console.print("a new conversation", style="dim")
+    else:
+        console.print(HELP, style="dim", markup=False, highlight=False)
+
+
+def _again(chat: Chat, console: Any) -> None:
+    """The last reply once more, in the colours of another concept."""
+    from affectscope.monitoring.trace import restore
+    from affectscope.terminal import coloured
+
+    column = chat.column(chat.emotion)
+    for reading in chat.last.readings if chat.last else []:
+        if reading.step.generated:
+            console.print(coloured(reading.step.text, float(restore(reading.z[0, column]))), end="", soft_wrap=True)
+    console.print(f"\n[dim]coloured by {chat.emotion}[/dim]", highlight=False)
+
+
+def save(chat: Chat, path: Path) -> Path:
+    """The last reply's trace: a page when the name ends with .html, else JSON with the conversation.
+
+    Raises:
+        AffectscopeError: nothing to save, or the place cannot be written.
+    """
+    from affectscope.files import json_text, replacing
+    from affectscope.report.trace_page import render_trace, trace_data
+
+    if chat.trace is None:
+        raise AffectscopeError("there is no reply to save yet: say something first")
+    if path.suffix == ".html":
+        content = render_trace(chat.trace, f"{chat.model.name}, {chat.emotion}")
+    else:
+        turns = [{"role": m.role, "content": m.content} for m in chat.messages]
+        content = json_text({"messages": turns, "trace": trace_data(chat.trace)})
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+    return path

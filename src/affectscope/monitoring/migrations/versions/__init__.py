@@ -1,0 +1,1 @@
+"""One file a revision. ``store_schema.HEAD`` names the newest."""
