@@ -215,7 +215,7 @@ def save(chat: Chat, path: Path) -> Path:
     if chat.trace is None:
         raise AffectscopeError("there is no reply to save yet: say something first")
     if path.suffix == ".html":
-        content = render_trace(chat.trace, f"{chat.model.name}, {chat.emotion}")
+        content = render_trace(chat.trace, f"{chat.model.name}, {chat.emotion}", watch=(chat.emotion,))
     else:
         turns = [{"role": m.role, "content": m.content} for m in chat.messages]
         content = json_text({"messages": turns, "trace": trace_data(chat.trace)})

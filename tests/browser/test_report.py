@@ -1,29 +1,8 @@
 """The report as its reader opens it: from disk, in Chromium, with no network."""
 
-import shutil
-
 import pytest
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    assert path, "no Chromium: `make test` installs it"
-    flags = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--no-first-run",
-    ]
-    with sync_playwright() as p:
-        opened = p.chromium.launch(executable_path=path, args=flags)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -110,11 +89,28 @@ def test_every_chart_has_a_title_and_named_axes(page):
 
 
 def test_situations_can_be_coloured_by_any_concept(page):
-    assert page.locator("#heats .heat").count() == 12
-    before = page.locator("#heats .heat span").nth(30).get_attribute("title")
+    traces = page.locator("#heats affect-trace")
+    assert traces.count() == 12
+    assert "mean z of happy" in traces.first.locator(".read").inner_text()
+    token = traces.first.locator(".t").nth(10)
+    before = token.evaluate("t => getComputedStyle(t).backgroundColor")
     page.select_option("#concept", "angry")
-    assert page.locator("#heats .heat span").nth(30).get_attribute("title") != before
-    assert "angry" in page.locator("#heats .heat span").nth(30).get_attribute("title")
+    page.wait_for_function(
+        "document.querySelector('affect-trace').shadowRoot.querySelector('.read').innerText.includes('angry')"
+    )
+    assert token.evaluate("t => getComputedStyle(t).backgroundColor") != before
+    token.hover()
+    said = traces.first.locator(".read").inner_text()
+    assert "angry z" in said
+    assert "cosine" in said
+
+
+def test_a_situation_opens_its_chart(page):
+    trace = page.locator("#heats affect-trace").nth(1)
+    assert not trace.locator(".chart svg").count()
+    trace.get_by_role("button", name="Chart and numbers").click()
+    trace.locator(".chart svg").wait_for()
+    assert trace.locator(".lines li").count() == 6  # five concepts, after what the numbers are
 
 
 def test_the_lens_table_answers(page):

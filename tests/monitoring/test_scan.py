@@ -7,8 +7,8 @@ from tests.conftest import MARKERS, WORDS
 
 from affectscope.concepts.neutral import Message
 from affectscope.errors import AffectscopeError
-from affectscope.models.residuals import visit
 from affectscope.models.pieces import pieces
+from affectscope.models.residuals import visit
 from affectscope.monitoring.scan import read_input, scan, write_jsonl, write_parquet
 
 
@@ -85,7 +85,7 @@ def test_pieces_join_to_the_whole_text(real_model):
 def test_no_text_can_break_out_of_the_page(planted, planted_vectors):
     from dataclasses import replace
 
-    from affectscope.report.audit import render_scan
+    from affectscope.report.trace_page import render_scan
 
     found = replace(scan(planted[0], planted_vectors, "w1 w2", concepts=["calm"]), tokens=("<!--", "<script></script>"))
     page = render_scan(found, "<!--<script>")

@@ -8,31 +8,37 @@ from __future__ import annotations
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from affectscope.concepts.emotions import EMOTIONS, cluster_of
 from affectscope.concepts.items import situations
 from affectscope.concepts.neutral import Message
 from affectscope.files import json_text, replacing
-from affectscope.monitoring.scan import Scan, scan
+from affectscope.monitoring.scan import scan
 from affectscope.report.figures import emotion_map, valence_arousal_plane
+from affectscope.report.page import embedded, part
+from affectscope.report.trace_page import scan_data
 from affectscope.validation.base import Measure, Result, Subject, experiments
 from affectscope.vectors.geometry import cosines, neighbours
 
 FORMAT = "affectscope/report@1"
 
 
-def write_report(subject: Subject, results: list[Result], out: Path) -> Path:
+PASSAGES = 5
+"""Passages of a sweep that the report shows for each concept; the sweep's own page has them all."""
+
+
+def write_report(subject: Subject, results: list[Result], out: Path, sweep: dict[str, Any] | None = None) -> Path:
     """Write ``report.json`` and ``report.html`` into ``out``; returns the page's path.
+
+    Args:
+        sweep: what a corpus sweep found, to be shown with the rest.
 
     Raises:
         AffectscopeError: the disk is full or not writable.
     """
-    content = report_content(subject, results)
+    content = report_content(subject, results) | {"sweep": _passages(sweep) if sweep else None}
     with replacing(out / "report.json") as temporary:
         temporary.write_text(json_text(content, indent=1), encoding="utf-8")
     with replacing(out / "report.html") as temporary:
@@ -78,25 +84,17 @@ def render(content: dict[str, Any]) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    folder = files("affectscope.report") / "templates"
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["measure"] = lambda m: Measure(
         **(m | {"value": float("nan") if m["value"] is None else m["value"]})
     ).text()
-    data = embedded(content)
-    page = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
-    return page.render(
+    return environment.from_string(str(part("report.html"))).render(
         report=content,
-        data=Markup(data),
-        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
-        script=Markup("".join((folder / name).read_text(encoding="utf-8") for name in ("heat.js", "report.js"))),
+        data=embedded(content),
+        style=part("report.css"),
+        script=part("heat.js", "affect-trace.js", "report.js"),
         plotly=Markup(get_plotlyjs()),
     )
-
-
-def embedded(value: object) -> str:
-    """JSON for a script element: no "<" is left, so no text in it can end or swallow the element."""
-    return json_text(value).replace("<", "\\u003c")
 
 
 def headline(results: dict[str, Result]) -> list[dict[str, Any]]:
@@ -147,6 +145,16 @@ def front_row(result: Result, title: str) -> dict[str, Any]:
     }
 
 
+def _passages(sweep: dict[str, Any]) -> dict[str, Any]:
+    """The passages of a swept text that represent each concept most, as text."""
+    texts = {name: "".join(passage["tokens"]).strip() for name, passage in sweep["texts"].items()}
+    top = {
+        concept: [{"text": texts[str(p["text"])], "score": p["score"]} for p in found[:PASSAGES]]
+        for concept, found in sweep["top"].items()
+    }
+    return {key: sweep[key] for key in ("files", "passages", "tokens")} | {"top": top}
+
+
 def _concepts(subject: Subject, results: dict[str, Result]) -> dict[str, Any]:
     """For each concept what a reader may ask of it: near and far ones, lens tokens, held-out rank, cluster."""
     vectors = subject.vectors
@@ -168,42 +176,14 @@ def _concepts(subject: Subject, results: dict[str, Result]) -> dict[str, Any]:
 
 
 def _situations(subject: Subject) -> list[dict[str, Any]]:
-    """Token readings of our situations, for the heat-maps: the twelve emotions' z at every token."""
+    """Token readings of our situations: the twelve emotions' z at every token."""
     first = {s.emotion: s.text for s in reversed(situations())}
     chosen = [e for e in dict.fromkeys(s.emotion for s in situations()) if e in subject.vectors.concepts]
     return [
-        scan_content(scan(subject.model, subject.vectors, [Message("user", first[e])], concepts=chosen, reply=True))
+        scan_data(scan(subject.model, subject.vectors, [Message("user", first[e])], concepts=chosen, reply=True))
         | {"emotion": e}
         for e in chosen
     ]
-
-
-def scan_content(found: Scan) -> dict[str, Any]:
-    """A scan as plain values for a page."""
-    return {
-        "tokens": list(found.tokens),
-        "roles": list(found.roles),
-        "concepts": list(found.concepts),
-        "z": np.round(found.z, 2).T.tolist(),
-        "cosine": np.round(found.cosine, 4).T.tolist(),
-    }
-
-
-def render_scan(found: Scan, title: str) -> str:
-    """A page with one scan's heat-map, self-contained."""
-    from jinja2 import Environment
-    from markupsafe import Markup
-
-    folder = files("affectscope.report") / "templates"
-    data = embedded(scan_content(found) | {"title": title, "layer": found.layer})
-    page = Environment(autoescape=True).from_string((folder / "scan.html").read_text(encoding="utf-8"))
-    return page.render(
-        title=title,
-        layer=found.layer,
-        data=Markup(data),
-        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
-        script=Markup((folder / "heat.js").read_text(encoding="utf-8")),
-    )
 
 
 def _processor() -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from affectscope.files import json_text, replacing
 from affectscope.models.load import Model
 from affectscope.monitoring.passages import passages
 from affectscope.monitoring.sweep import FORMAT, RESULT, SCORES
-from affectscope.report.audit import embedded
+from affectscope.report.page import embedded, part
 from affectscope.validation.statistics import correlation
 
 DRAWS, GROUPS = 2000, 2000
@@ -79,19 +78,9 @@ def write_sweep(found: dict[str, Any], out: Path) -> Path:
 def render_sweep(found: dict[str, Any]) -> str:
     """The page of a sweep, self-contained."""
     from jinja2 import Environment
-    from markupsafe import Markup
 
-    folder = resources("affectscope.report") / "templates"
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        (folder / "sweep.html").read_text(encoding="utf-8")
-    )
-    scripts = ((folder / name).read_text(encoding="utf-8") for name in ("heat.js", "sweep.js"))
-    return page.render(
-        sweep=found,
-        data=Markup(embedded(found)),
-        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
-        script=Markup("".join(scripts)),
-    )
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(str(part("sweep.html")))
+    return page.render(sweep=found, data=embedded(found), style=part("report.css"), script=part("heat.js", "sweep.js"))
 
 
 def read_sweep(path: Path) -> dict[str, Any]:

@@ -137,6 +137,24 @@ function lensRows() {
   draw();
 }
 
+function sweepTop() {
+  const select = byId("sweep-concept");
+  if (!select) return;
+  for (const name of Object.keys(report.sweep.top)) select.add(new Option(name, name));
+  const draw = () => {
+    const list = byId("sweep-top");
+    list.replaceChildren();
+    for (const passage of report.sweep.top[select.value]) {
+      const item = element("li"), score = element("b");
+      score.textContent = `${passage.score.toFixed(1)} `;
+      item.append(score, passage.text);
+      list.append(item);
+    }
+  };
+  select.addEventListener("change", draw);
+  draw();
+}
+
 function neuronTables() {
   const search = byId("neuron-search");
   if (!search) return;
@@ -164,28 +182,35 @@ function neuronTables() {
   draw(names.includes("desperate") ? "desperate" : names[0]);
 }
 
-function situationHeats() {
+function situationTraces() {
   const box = byId("heats");
   if (!box) return;
-  const concepts = report.situations[0].concepts;
-  const draw = () => {
-    box.replaceChildren(...report.situations.map((scan) => {
-      const concept = byId("own").checked ? scan.emotion : byId("concept").value;
-      const part = element("div"), heat = element("div", undefined, "heat");
-      part.append(element("strong", `evokes: ${scan.emotion}`), element("span", `coloured by ${concept}`, "scale by"), heat);
-      drawHeat(heat, scan, concept);
-      return part;
-    }));
-  };
-  byId("own").checked = true;
-  byId("own").addEventListener("change", draw);
-  heatPicker(byId("concept"), concepts, concepts[0], () => { byId("own").checked = byId("heats").childElementCount === 0; draw(); });
+  const { concepts } = report.situations[0], select = byId("concept"), own = byId("own");
+  const traces = report.situations.map((scan) => {
+    const first = scan.roles.findIndex((role) => role !== "template"); // what a template puts in front is the same everywhere
+    const made = document.createElement("affect-trace"), cut = (row) => row.slice(first);
+    made.setAttribute("compact", "");
+    made.concept = scan.emotion;
+    made.trace = { ...scan, id: scan.emotion, tokens: cut(scan.tokens), roles: cut(scan.roles), phases: cut(scan.phases || []), z: scan.z.map(cut), cosine: scan.cosine.map(cut) };
+    return made;
+  });
+  box.replaceChildren(...traces.map((made, i) => {
+    const part = element("div", undefined, "situation");
+    part.append(element("strong", `evokes: ${report.situations[i].emotion}`), made);
+    return part;
+  }));
+  const colour = () => traces.forEach((made, i) => { made.concept = own.checked ? report.situations[i].emotion : select.value; });
+  select.append(...concepts.map((name) => new Option(name)));
+  select.addEventListener("change", () => { own.checked = false; colour(); });
+  own.addEventListener("change", colour);
+  own.checked = true;
 }
 
 function drawAll() { drawFigures(); drawMap(byId("search") ? byId("search").value : undefined); drawPlane(); }
 themeButton(byId("theme"), drawAll);
 connectMap();
 lensRows();
+sweepTop();
 neuronTables();
-situationHeats();
+situationTraces();
 document.documentElement.dataset.ready = "yes";
