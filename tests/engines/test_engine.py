@@ -310,3 +310,43 @@ def test_threads_that_read_at_once_get_their_own_steps(tiny):
 def test_the_engine_fits_the_seam(tiny):
     engine: Engine = TransformersEngine(tiny("llama"))
     assert isinstance(engine.generate(Request("w1", GREEDY)), Generation)
+
+
+def test_rearranged_weights_give_the_same_bits_and_are_gone_afterwards(tokenizer):
+    from affectscope.engines.packed_weights import PackedWeights
+
+    network = network_of("llama").bfloat16()
+    plain = [network(torch.tensor([[i, 5, 9, 3]])).logits for i in range(4)]
+    weights = PackedWeights(network)
+    if not len(weights):
+        pytest.skip("this build of torch cannot rearrange bfloat16 weights")
+    with weights.used():
+        assert "forward" in network.lm_head.__dict__
+        again = [network(torch.tensor([[i, 5, 9, 3]])).logits for i in range(4)]
+    assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))
+    assert not any("forward" in module.__dict__ for module in network.modules())
+    assert not len(PackedWeights(network_of("llama")))  # float32 has nothing to gain
+
+
+def test_draws_follow_the_distribution():
+    from affectscope.engines.sampling import Sampler
+
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
+    for how, expected in (
+        (Sampling(seed=0), [0.5, 0.3, 0.15, 0.05]),
+        (Sampling(seed=0, top_k=2), [0.625, 0.375, 0, 0]),
+        (Sampling(seed=0, top_p=0.75), [0.625, 0.375, 0, 0]),  # the second is kept: before it stands less than 0.75
+        (Sampling(seed=0, top_p=0.1), [1, 0, 0, 0]),
+    ):
+        sampler = Sampler(how)
+        counts = np.bincount([sampler.draw(logits, []) for _ in range(4000)], minlength=4) / 4000
+        np.testing.assert_allclose(counts, expected, atol=0.025)
+
+
+def test_a_wide_nucleus_is_sorted_whole():
+    from affectscope.engines.sampling import Sampler
+
+    sampler = Sampler(Sampling(seed=0, top_p=0.9))
+    drawn = {sampler.draw(torch.zeros(5000), []) for _ in range(3000)}
+    assert max(drawn) > 1024
+    assert len(drawn) > 2000

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from affectscope.engines.base import Sampling
 
+_FIRST = 1024
+
 
 class Sampler:
     """Draws for one episode. Two with the same seed and logits draw alike, whatever runs beside them."""
@@ -28,17 +30,24 @@ class Sampler:
         if how.temperature == 0:
             return int(logits.argmax())
         logits = logits.float() / how.temperature
-        order: Tensor | None = None
         if 0 < how.top_k < len(logits):
             logits, order = logits.topk(how.top_k)
-        if how.top_p < 1:
-            logits, place = logits.sort(descending=True)
-            order = place if order is None else order[place]
             share = logits.softmax(-1)
+        elif how.top_p < 1:
+            share, order = _likeliest(logits, how.top_p)
+        else:
+            share, order = logits.softmax(-1), None
+        if how.top_p < 1:
             # A token stays if those likelier than it hold less than top_p: the likeliest always stays.
-            logits = logits.masked_fill(share.cumsum(-1) - share >= how.top_p, float("-inf"))
-        drawn = int(torch.multinomial(logits.softmax(-1).cpu(), 1, generator=self._random))
-        return drawn if order is None else int(order[drawn])
+            share = share.masked_fill(share.cumsum(-1) - share >= how.top_p, 0)
+        place = self._place(share)
+        return place if order is None else int(order[place])
+
+    def _place(self, share: Tensor) -> int:
+        """A draw from ``share``, which need not sum to one, by one uniform number."""
+        heap = share.double().cumsum(-1)
+        point = torch.rand(1, generator=self._random, dtype=torch.float64).to(share.device) * heap[-1]
+        return int(torch.searchsorted(heap, point, right=True).clamp(max=int(share.nonzero()[-1])))
 
     def again(self, seed: int | None) -> Sampler:
         """A sampler that goes on from this state, or anew from ``seed``."""
@@ -49,6 +58,20 @@ class Sampler:
         else:
             other._random.manual_seed(seed)
         return other
+
+
+def _likeliest(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Shares, highest first, of at least the tokens that hold ``top_p`` together, and which they are.
+
+    A whole vocabulary is sorted only where its first thousand do not suffice: sorting would cost as much as a block.
+    """
+    whole = logits.logsumexp(-1)
+    top, order = logits.topk(min(_FIRST, len(logits)))
+    share = (top - whole).exp()
+    if float(share.sum()) < top_p:
+        top, order = logits.sort(descending=True)
+        share = (top - whole).exp()
+    return share, order
 
 
 def _penalised(logits: Tensor, before: list[int], penalty: float) -> Tensor:

@@ -23,6 +23,7 @@ from affectscope.engines.base import Request, Sampling, TokenStep
 from affectscope.engines.cache import Cache, Segment, cached_attention
 from affectscope.engines.episode import Episode, begin
 from affectscope.engines.local import LocalGeneration
+from affectscope.engines.packed_weights import PackedWeights
 from affectscope.engines.readout import Reader, Readout
 from affectscope.errors import AffectscopeError
 from affectscope.models.anatomy import logits_of
@@ -55,6 +56,7 @@ class TransformersEngine:
         self.lock = threading.RLock()
         self._reader = Reader(model.anatomy, read) if read else None
         self._cache = Cache(slots)
+        self._weights = PackedWeights(model.network)
         self._slots: list[Episode | None] = [None] * slots
         self._waiting: list[Episode] = []
         self._ends = _end_tokens(model)
@@ -160,6 +162,7 @@ class TransformersEngine:
         try:
             with (
                 torch.inference_mode(),
+                self._weights.used(),
                 cached_attention(model.network, self._cache, segments) as positions,
                 # Entered before the doses, so that its hooks run first: a reading is taken before the injection.
                 self._reader.reading() if self._reader else nullcontext(),
@@ -171,7 +174,7 @@ class TransformersEngine:
         finally:
             handle.remove()
         ends = torch.tensor([b + s.stop - 1 for b, s in zip(begins, segments, strict=True)], device=model.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._weights.used():
             logits = logits_of(model.network, model.anatomy, seen[0][ends])
         return logits, self._reader.take() if self._reader else {}
 
