@@ -167,5 +167,7 @@ def real_audit(real_model, tmp_path_factory) -> Path:
     from affectscope.concepts.stories import load_stories
 
     out = tmp_path_factory.mktemp("audit")
-    api.audit(real_model, out, load_stories(topics=4), layers="12,15,18-20", effort="quick")
+    large = out / "stories.txt"
+    large.write_text("\n\n".join(story.text for story in load_stories().stories[:60]))
+    api.audit(real_model, out, load_stories(topics=4), layers="12,15,18-20", effort="quick", texts=[large])
     return out

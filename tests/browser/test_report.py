@@ -134,3 +134,14 @@ def test_neurons_can_be_browsed_by_emotion(page):
     before = page.inner_text("#neuron-separators")
     page.fill("#neuron-search", "afraid")
     assert page.inner_text("#neuron-separators") != before
+
+
+def test_a_swept_text_shows_its_best_passages(page):
+    first = page.locator("#sweep-top li")
+    assert first.count() == 5
+    before = first.first.inner_text()
+    scores = [float(text.split()[0]) for text in first.all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
+    page.select_option("#sweep-concept", "tormented")
+    assert first.first.inner_text() != before
+    assert page.errors == []
