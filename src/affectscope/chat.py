@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from affectscope.monitoring.trace import Trace
     from affectscope.vectors.artefact import ConceptVectors
 
-HELP = """/emotion NAME   colour the text by another concept   /top       what moved most in the last reply
-/layer N        read another layer of the vectors    /save FILE the last reply: .html a page, else JSON
-/system TEXT    set the system message, start anew   /new       start anew      /quit"""
+HELP = """/emotion NAME  colour the text by another concept
+/top           what moved most in the last reply
+/layer N       read another layer of the vectors
+/save FILE     the last reply: a page if it ends with .html, else JSON
+/system TEXT   set the system message and start anew
+/new           start anew
+/quit          leave"""
 
 
 @dataclass
@@ -76,11 +80,11 @@ class Chat:
 
 def run(chat: Chat, console: Any, ask: Callable[[], str]) -> None:
     """Read lines from ``ask`` until it ends, and answer each."""
-    console.print(f"[dim]{HELP}[/dim]", highlight=False)
+    console.print(HELP, style="dim", markup=False, highlight=False)
     while True:
         try:
             line = ask().strip()
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
             return
         if not line:
             continue
@@ -100,23 +104,22 @@ def answer(chat: Chat, console: Any, text: str) -> None:
     from affectscope.engines.base import Request
     from affectscope.monitoring.recording import settings_of, trace_of
     from affectscope.monitoring.trace import restore
-    from affectscope.terminal import coloured
 
     turns = [*chat.messages, Message("user", text)]
     system = (Message("system", chat.system),) if chat.system else ()
     generation = chat.engine.generate(Request((*system, *turns), chat.sampling))
     watch, column = chat.monitor.episode(), chat.column(chat.emotion)
-    began, prompt = time.time(), True
+    began, flow = time.time(), None
     try:
         for step in generation:
             reading = watch.read(step)
             if step.generated:
-                if prompt:
-                    console.print(f"[bold]{chat.model.name}[/bold] ", end="")
-                    prompt = False
-                console.print(coloured(step.text, float(restore(reading.z[0, column]))), end="", soft_wrap=True)
+                flow = flow or _Flow(console, f"{chat.model.name[:20]} ")
+                flow.put(step.text, float(restore(reading.z[0, column])))
             for event in reading.events:
                 _event(console, event)
+                if flow:
+                    flow.restart()
     except KeyboardInterrupt:
         generation.stop("interrupted")
     console.print()
@@ -134,7 +137,6 @@ def answer(chat: Chat, console: Any, text: str) -> None:
 def movers(chat: Chat, console: Any, count: int = 4) -> None:
     """A strip of the concepts that lie highest and lowest over the last reply."""
     from affectscope.monitoring.trace import restore
-    from affectscope.terminal import coloured
 
     own = [restore(r.z[0]) for r in chat.last.readings if r.step.generated] if chat.last else []
     if not own:
@@ -144,10 +146,48 @@ def movers(chat: Chat, console: Any, count: int = 4) -> None:
     order = np.argsort(-mean)
     names = chat.monitor.read.concepts
     for label, some in (("up  ", order[:count]), ("down", order[::-1][:count])):
-        console.print(f"[dim]{label}[/dim] ", end="")
+        flow = _Flow(console, f"{label} ", "dim")
         for i in some:
-            console.print(coloured(f" {names[i]} {mean[i]:+.1f} ", float(mean[i])), " ", sep="", end="")
-        console.print()
+            flow.put(f" {names[i]} {mean[i]:+.1f} ", float(mean[i]), whole=True)
+            flow.put(" ", 0.0)
+        flow.end()
+
+
+class _Flow:
+    """Coloured pieces in lines that break between words, as they come."""
+
+    def __init__(self, console: Any, label: str = "", style: str = "bold") -> None:
+        self._console, self._indent, self._column = console, len(label), len(label)
+        console.print(label, style=style, end="", markup=False)
+
+    def put(self, piece: str, z: float, whole: bool = False) -> None:
+        """One piece; it begins a new line where it would not fit and a word begins (``whole``: keep its spaces)."""
+        from affectscope.terminal import coloured
+
+        first, *rest = piece.split("\n")
+        if first and (whole or first[0] == " ") and self._column + len(first) > self._console.width:
+            self._line()
+            first = first if whole else first.lstrip(" ")
+        self._say(coloured(first, z), len(first))
+        for line in rest:
+            self._line(0)
+            self._say(coloured(line, z), len(line))
+
+    def restart(self) -> None:
+        """Something else was printed: a line begins."""
+        self._column = 0
+
+    def end(self) -> None:
+        """Close the line."""
+        self._console.print()
+
+    def _line(self, indent: int | None = None) -> None:
+        self._column = self._indent if indent is None else indent
+        self._console.print("\n" + " " * self._column, end="")
+
+    def _say(self, text: Any, length: int) -> None:
+        self._console.print(text, end="", soft_wrap=True)
+        self._column += length
 
 
 def _event(console: Any, event: Any) -> None:
@@ -194,12 +234,11 @@ def _command(chat: Chat, console: Any, line: str) -> None:
 def _again(chat: Chat, console: Any) -> None:
     """The last reply once more, in the colours of another concept."""
     from affectscope.monitoring.trace import restore
-    from affectscope.terminal import coloured
 
-    column = chat.column(chat.emotion)
+    column, flow = chat.column(chat.emotion), _Flow(console)
     for reading in chat.last.readings if chat.last else []:
         if reading.step.generated:
-            console.print(coloured(reading.step.text, float(restore(reading.z[0, column]))), end="", soft_wrap=True)
+            flow.put(reading.step.text, float(restore(reading.z[0, column])))
     console.print(f"\n[dim]coloured by {chat.emotion}[/dim]", highlight=False)
 
 

@@ -178,6 +178,7 @@ def chat(
     final_norm: NormOpt = "",
 ) -> None:
     """Talk with a model and see each token's state. /help in it tells more."""
+    import signal
     import sys
     from dataclasses import replace
 
@@ -206,6 +207,7 @@ def chat(
             if kept
             else None
         )
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # here Control-C ends a reply, not the command
         session = Chat(loaded, found, how, limits, emotion, keep, system, layer)
         run(session, console, lambda: console.input("\n[bold]you[/bold] ") if sys.stdin.isatty() else input())
 

@@ -163,4 +163,3 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scaling: float | None, window: int |
 def _configs(network: nn.Module) -> list[Any]:
     config: Any = network.config
     return [config, config.get_text_config()] if hasattr(config, "get_text_config") else [config]
-
