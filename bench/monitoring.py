@@ -47,6 +47,7 @@ def main() -> None:
         report(f"monitored generation over model.generate that keeps hidden states, batch {size}", ratio, 1.0, dtype)
         speed = size * TOKENS / float(np.median(seconds["monitored"]))
         print(f"monitored, batch {size}: {speed:.1f} tokens a second", flush=True)
+    _agreement(model, openings)
     _per_token(model, made, openings)
     _memory(model, made, 2_000 if options.quick else 100_000)
 
@@ -93,6 +94,33 @@ def _contenders(model: Model, made: Monitor, openings: list) -> dict[str, Callab
         "unmonitored": lambda: ours(plain, False),
         "monitored": lambda: ours(watched, True),
     }
+
+
+def _agreement(model: Model, openings: list) -> None:
+    """Greedy tokens that are those of ``model.generate`` up to the first difference, alone and in a batch of eight."""
+    expected = []
+    for messages in openings:
+        ids = torch.tensor([tokenize(model, messages, reply=True).ids])
+        with torch.inference_mode():
+            out = model.network.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS
+            )
+        expected.append(out[0, ids.shape[1] :].tolist())
+    for slots in (1, len(openings)):
+        requests, found = [Request(messages, GREEDY) for messages in openings], {}
+        for generation, _ in TransformersEngine(model, slots=slots).stream(requests):
+            found[generation.id] = generation
+        same = total = whole = 0
+        for request, wanted in zip(requests, expected, strict=True):
+            ids = found[request.id].ids
+            pairs = [a == b for a, b in zip(ids, wanted, strict=False)]
+            same += pairs.index(False) if False in pairs else len(wanted)
+            whole += ids == wanted
+            total += len(wanted)
+        print(
+            f"greedy tokens as model.generate's, {slots} at once: {same}/{total} before a difference, {whole}/{len(expected)} replies",
+            flush=True,
+        )
 
 
 def _per_token(model: Model, made: Monitor, openings: list) -> None:

@@ -128,6 +128,8 @@ def detect(
     as_json: JsonOpt = False,
 ) -> None:
     """Do alarms come where the pressure is? Our matched pairs of conversations, against a monitor of the words alone."""
+    from dataclasses import replace
+
     from affectscope.concepts.episodes import benign, stress
     from affectscope.concepts.stories import load_stories
     from affectscope.engines.base import Sampling
@@ -135,7 +137,8 @@ def detect(
     from affectscope.files import json_text, replacing
     from affectscope.monitoring.calibrate import deal
     from affectscope.monitoring.calibration import load_calibration
-    from affectscope.monitoring.detection import detection, watched
+    from affectscope.monitoring.detection import detection, extended, watched
+    from affectscope.monitoring.monitor import monitor as watching_of
     from affectscope.monitoring.text_monitor import TextMonitor
     from affectscope.vectors.artefact import load_vectors
 
@@ -145,11 +148,15 @@ def detect(
     loaded = load_for(found, model, dtype, device, blocks, final_norm)
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
     how = Sampling(**{**limits.sampling, "stop": tuple(limits.sampling["stop"])})
-    engine, text = TransformersEngine(loaded, watching.read, slots), TextMonitor(load_stories())
+    probes = ("readers", "readers_heldout", "vectors")
+    both = [watching_of(found, limits.concepts, limits.layer, probes, watching.rules, policy) for policy in probes[::2]]
+    engine, text = TransformersEngine(loaded, both[0].read, slots), TextMonitor(load_stories())
     with Progress() as progress:
-        pairs = watched(engine, watching, text, stress(), how, progress, "stress pairs")
-        plain = watched(engine, watching, text, deal(benign())["calibrate"][:300], how, progress, "benign episodes")
-    figures = detection(pairs, plain, limits, watching.rules)
+        live = replace(both[0], standard=extended(watching.standard, both[0].standard))
+        rivals = (live, both[1], text)
+        pairs = watched(engine, *rivals, stress(), how, progress, "stress pairs")
+        ordinary = watched(engine, *rivals, deal(benign())["calibrate"][:300], how, progress, "benign episodes")
+    figures = detection(pairs, ordinary, limits, watching.rules)
     with replacing(out) as temporary:
         temporary.write_text(json_text(figures, indent=1), encoding="utf-8")
     show(figures, as_json, _detected(figures) + f"\n{out}")
@@ -320,5 +327,5 @@ def _detected(figures: dict[str, Any]) -> str:
         )
     lines.append("")
     for name, gain in figures["gain"].items():
-        lines.append(f"{name}: AUROC over the words alone {span(gain)}")
+        lines.append(f"readers over {name}: AUROC {span(gain)}")
     return "\n".join(lines)

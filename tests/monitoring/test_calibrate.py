@@ -15,7 +15,7 @@ from affectscope.errors import AffectscopeError
 from affectscope.monitoring import calibrate as calibrate_module
 from affectscope.monitoring.calibrate import calibrate, deal
 from affectscope.monitoring.calibration import load_calibration
-from affectscope.monitoring.detection import TEXT, auroc, detection, watched
+from affectscope.monitoring.detection import PLAIN, TEXT, auroc, detection, extended, watched
 from affectscope.monitoring.detectors import Cusum, Rule
 from affectscope.monitoring.monitor import monitor
 from affectscope.monitoring.text_monitor import TextMonitor
@@ -129,24 +129,29 @@ def test_an_interrupted_calibration_goes_on(calibration, made, tmp_path, monkeyp
     assert again.audit == calibration.audit
 
 
-def test_planted_pressure_is_detected_against_its_twin(calibration, made):
-    vectors, _, engine = made
-    watching = calibration.monitor(vectors)
+def test_planted_pressure_is_detected_against_its_twin(calibration, made, planted):
+    vectors, *_ = made
+    probes = ("readers", "readers_heldout", "vectors")
+    watching, plain = (monitor(vectors, rules=(RULE,), probes=probes, policy=policy) for policy in probes[::2])
+    watching = replace(watching, standard=extended(calibration.monitor(vectors).standard, watching.standard))
+    engine = TransformersEngine(planted[0], watching.read, slots=16)
     pairs = []
     for cell, words in (("pressure", ["m0"] * 8), ("control", ["w3"] * 8)):
         pairs += [Opening(o.messages, o.tags | {"cell": cell, "family": "f"}) for o in openings(20, words, start=9)]
     text = TextMonitor(planted_corpus())
-    found = watched(engine, watching, text, pairs, SHORT)
-    benign = watched(engine, watching, text, openings(120, start=5), SHORT)
+    found = watched(engine, watching, plain, text, pairs, SHORT)
+    benign = watched(engine, watching, plain, text, openings(120, start=5), SHORT)
     figures = detection(found, benign, calibration, watching.rules)
     assert figures["pairs"] == 20
-    up, words = figures["rows"]
+    up, vectors_row, words = figures["rows"]
+    assert vectors_row["name"] == PLAIN + "up"
+    assert vectors_row["auroc"][1] > 0.9
     assert up["auroc"][1] > 0.9
     assert up["at 0.05"]["pressure"][1] > up["at 0.05"]["control"][2]
     assert up["at 0.05"]["delay"][1] == 1  # the prompt has told it before the first token
     assert words["name"] == TEXT + "up"  # the marker is a word: a reader of the words must find it as well
     assert words["auroc"][1] > 0.9
-    assert abs(figures["gain"]["up"][0]) < 0.1
+    assert abs(figures["gain"][TEXT + "up"][0]) < 0.1
     json.dumps(figures)
     shuffled = [replace(w, tags=w.tags | {"cell": "control" if (w.tags["cell"] == "pressure") ^ (i % 2 == 0) else "pressure"}) for i, w in enumerate(found)]  # fmt: skip
     null = detection(shuffled, benign, calibration, watching.rules)["rows"][0]

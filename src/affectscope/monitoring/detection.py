@@ -3,7 +3,8 @@
 1. The model answers both members of every pair, and benign openings of the calibrate set for the text monitor's threshold.
 2. Of each rule: AUROC of the episode's highest statistic, pressure against control; share of pressure episodes that cross
    the threshold of a false-alarm rate of 1 % and 5 %, and of controls; how many tokens into the reply.
-3. The same of a monitor that sees the text so far and nothing else; and the difference of the two, pair by pair.
+3. The same of two rivals: the plain vectors in place of the readers, at the same tokens; and a monitor that sees the text so
+   far and nothing else. The difference to each, pair by pair.
 
 Intervals draw whole pairs again. What is not shown is told as not shown.
 """
@@ -23,13 +24,13 @@ from affectscope.monitoring.calibrate import request_of
 from affectscope.monitoring.calibration import ALL, Calibration
 from affectscope.monitoring.conformal import threshold
 from affectscope.monitoring.detectors import Rule
-from affectscope.monitoring.monitor import Monitor
+from affectscope.monitoring.monitor import Monitor, Standard
 from affectscope.monitoring.text_monitor import TextMonitor
 from affectscope.validation.statistics import DRAWS
 from affectscope.vectors.activations import Progress, silent
 
 RATES = (0.01, 0.05)
-TEXT = "words alone: "
+TEXT, PLAIN = "words alone: ", "plain vectors: "
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,21 @@ class Watched:
 def watched(
     engine: Engine,
     monitor: Monitor,
+    plain: Monitor,
     text: TextMonitor,
     openings: Sequence[Opening],
     sampling: Sampling,
     progress: Progress = silent,
     stage: str = "episodes",
 ) -> list[Watched]:
-    """Answer every opening and keep the curves of the monitor's rules and of the words alone."""
-    names = [rule.name for rule in monitor.rules]
-    watches = {o.id: monitor.episode() for o in openings}
+    """Answer every opening and keep the curves of the monitor's rules, of the plain vectors' and of the words alone.
+
+    Args:
+        monitor, plain: the same rules over the readers and over the plain vectors; the engine's read-out is theirs.
+    """
+    both = (("", monitor), (PLAIN, plain))
+    watches = {o.id: [(prefix, made.episode()) for prefix, made in both] for o in openings}
+    names = [prefix + rule.name for prefix, made in both for rule in made.rules]
     curves: dict[str, dict[str, list[float]]] = {o.id: {name: [] for name in names} for o in openings}
     texts: dict[str, list[str]] = {o.id: [] for o in openings}
     before = {o.id: "\n".join(m.content for m in o.messages) + "\n" for o in openings}
@@ -66,14 +73,15 @@ def watched(
             done += 1
             progress(stage, done, len(openings))
             continue
-        watch = watches[generation.id]
-        watch.read(step)
-        watch.readings.clear()
+        for prefix, watch in watches[generation.id]:
+            watch.read(step)
+            watch.readings.clear()
+            if step.generated:
+                for name, peak in watch.peaks.items():
+                    curves[generation.id][prefix + name].append(peak)
         if step.generated:
             before[generation.id] += step.text
             texts[generation.id].append(before[generation.id])
-            for name in names:
-                curves[generation.id][name].append(watch.peaks[name])
     found = []
     for o in openings:
         mine = {name: np.array(values) for name, values in curves[o.id].items()}
@@ -84,6 +92,13 @@ def watched(
     return found
 
 
+def extended(live: Standard, whole: Standard) -> Standard:
+    """``live`` for the probes that it knows, ``whole`` for those beyond, which keep the vectors' own baseline."""
+    known = live.mean.shape[0]
+    mean = np.concatenate([live.mean, whole.mean[known:]])
+    return Standard(mean, np.concatenate([live.std, whole.std[known:]]), live.source)
+
+
 def detection(
     pairs: Sequence[Watched], benign: Sequence[Watched], calibration: Calibration, rules: Sequence[Rule]
 ) -> dict[str, Any]:
@@ -91,13 +106,14 @@ def detection(
 
     Args:
         pairs: both members of every pair (``pair`` and ``cell`` in their tags).
-        benign: episodes of the calibrate set, for the thresholds of the words alone.
+        benign: episodes of the calibrate set, for the thresholds of the rivals.
     """
     order = sorted({w.tags["pair"] for w in pairs})
     by = {(w.tags["pair"], w.tags["cell"]): w for w in pairs}
     high, low = ([by[pair, cell] for pair in order] for cell in ("pressure", "control"))
     reference = {rule.name: np.array(calibration.reference[ALL][rule.name]) for rule in rules}
-    reference |= {TEXT + rule.name: np.array([w.peak(TEXT + rule.name) for w in benign]) for rule in rules}
+    rivals = [prefix + rule.name for prefix in (PLAIN, TEXT) for rule in rules]
+    reference |= {name: np.array([w.peak(name) for w in benign]) for name in rivals}
     rows = [_row(name, high, low, maxima) for name, maxima in reference.items()]
     families = sorted({w.tags.get("family", "") for w in high})
     return {
@@ -110,7 +126,7 @@ def detection(
             }
             for family in families
         },
-        "gain": {rule.name: _gain(high, low, rule.name) for rule in rules},
+        "gain": {name: _gain(high, low, name.split(": ", 1)[1], name) for name in rivals},
         "lead": {rule.name: _lead(high, reference, rule.name) for rule in rules},
     }
 
@@ -154,13 +170,13 @@ def _delay(curve: np.ndarray, limit: float) -> int | None:
     return int(above[0]) + 1 if len(above) else None
 
 
-def _gain(high: Sequence[Watched], low: Sequence[Watched], name: str) -> list[float]:
-    """AUROC of the residuals less that of the words alone, with the interval over pairs."""
-    arrays = [[np.array([w.peak(n) for w in some]) for some in (high, low)] for n in (name, TEXT + name)]
+def _gain(high: Sequence[Watched], low: Sequence[Watched], name: str, rival: str) -> list[float]:
+    """AUROC of the readers less that of a rival, with the interval over pairs."""
+    arrays = [[np.array([w.peak(n) for w in some]) for some in (high, low)] for n in (name, rival)]
 
     def difference(rows: np.ndarray) -> float:
-        mine, words = (auroc(one[rows], other[rows]) for one, other in arrays)
-        return mine - words
+        mine, theirs = (auroc(one[rows], other[rows]) for one, other in arrays)
+        return mine - theirs
 
     return _interval(difference, len(high))
 

@@ -50,7 +50,7 @@ class Standard:
 class Monitor:
     """What is watched and how. Immutable; one :meth:`episode` each conversation.
 
-    ``thresholds`` maps a rule's name to ``(threshold, alpha, stratum)``; a rule without one is computed and raises
+    ``policy`` names the probe that the rules see. ``thresholds`` maps a rule's name to ``(threshold, alpha, stratum)``; a rule without one is computed and raises
     nothing.
     """
 
@@ -59,6 +59,7 @@ class Monitor:
     standard: Standard
     mean_norm: float
     rules: tuple[Rule, ...] = RULES
+    policy: str = POLICY
     thresholds: Mapping[str, tuple[float, float, str]] = field(default_factory=dict)
 
     def episode(self) -> Watch:
@@ -72,12 +73,14 @@ def monitor(
     layer: int | None = None,
     probes: Sequence[str] = (POLICY, HELD_OUT),
     rules: Sequence[Rule] = RULES,
+    policy: str = POLICY,
 ) -> Monitor:
     """A monitor of ``vectors`` with their own baseline and without thresholds.
 
     Args:
         concepts: the watch-list; all when empty.
         layer: the artefact's read layer when None.
+        policy: the probe that the rules see, one of ``probes``.
 
     Raises:
         AffectscopeError: an unknown concept or layer, or a rule over a concept that is not read.
@@ -90,7 +93,7 @@ def monitor(
     which = [PROBES.index(p) for p in probes]
     shape = (len(which), -1, len(columns))
     mean, std = (a[which][:, place][..., columns].reshape(shape) for a in (vectors.baseline_mean, vectors.baseline_std))
-    return Monitor(read, wanted, Standard(mean, std), float(vectors.mean_norm[place]), tuple(rules))
+    return Monitor(read, wanted, Standard(mean, std), float(vectors.mean_norm[place]), tuple(rules), policy)
 
 
 class Watch:
@@ -105,7 +108,8 @@ class Watch:
         self._terms = [[(i, float(w)) for i, w in enumerate(row) if w] for row in rows]
         self._states: list[Any] = [rule.detector.start() for rule in monitor.rules]
         self._next = 0
-        self._policy = monitor.read.probes.index(POLICY)
+        self._policy = monitor.read.probes.index(monitor.policy)
+        self._plain = np.array([probe == "vectors" for probe in monitor.read.probes])
 
     def read(self, step: TokenStep) -> Reading:
         """Take one step: its reading, with the alarms and faults that it brought.
@@ -155,6 +159,8 @@ class Watch:
         norm = step.norms.get(monitor.layer, monitor.mean_norm)
         if norm > SINK_NORM * monitor.mean_norm:  # an attention sink is no reading of anything
             return np.zeros(shape, np.int8), None
+        if self._plain.any():  # the baseline of the plain vectors is one of cosines
+            scores = np.where(self._plain[:, None], scores / max(norm, 1e-12), scores)
         # The first token of all is like no other, and no baseline counts it.
         place = cell(step.role, step.phase, step.index) if step.position else POOLED_CELL
         standard = monitor.standard
