@@ -18,7 +18,7 @@ function layoutOf(extra) {
   const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true };
   const base = {
     font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 60, r: 16, t: 12, b: 52 }, hoverlabel: { font: { size: 13 } }, legend: { orientation: "h", y: 1.08, x: 0 },
+    margin: { l: 60, r: 16, t: 12, b: 52 }, hoverlabel: { font: { size: 13 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
   };
   const layout = Object.assign(base, structuredClone(extra));
   layout.xaxis = Object.assign({}, axis, layout.xaxis);
