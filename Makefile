@@ -44,6 +44,7 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 	$(BIN)/python bench/extraction.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/steering.py
+	$(BIN)/python bench/monitoring.py
 	$(BIN)/python bench/startup.py
 
 docs: setup ## Write docs/experiments.md from the registry
