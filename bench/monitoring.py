@@ -33,7 +33,7 @@ def main() -> None:
     dtype = str(model.dtype).removeprefix("torch.")
     vectors, _ = extract(model, layers="two-thirds")
     made = monitor(vectors)
-    made = replace(made, thresholds={rule.name: (1e9, 0.01, "all") for rule in made.rules})  # computed, never crossed
+    made = replace(made, thresholds={rule.name: {"all": (1e9, 0.01)} for rule in made.rules})  # computed, never crossed
     openings = [o.messages for o in benign()[:8]]
     for size in (1, 8):
         seconds = interleaved(_contenders(model, made, openings[:size]), rounds if size == 1 else max(rounds // 2, 4))

@@ -71,6 +71,7 @@ def monitor_all(
         AffectscopeError: a trace could not be saved.
     """
     from affectscope.monitoring.calibrate import request_of
+    from affectscope.monitoring.promise import episode_stratum
     from affectscope.monitoring.recording import trace_of
 
     tags = {o.id: o.tags for o in openings}
@@ -81,7 +82,8 @@ def monitor_all(
         for generation, step in engine.stream([request_of(o, sampling) for o in openings]):
             row = rows.get(generation.id)
             if row is None:
-                row = rows[generation.id] = _Row(generation.id, monitor.episode(), time.time())
+                stratum = episode_stratum(monitor.strata, tags[generation.id], generation.episode.prompt)
+                row = rows[generation.id] = _Row(generation.id, monitor.episode(stratum), time.time())
             if step is not None:
                 row.watch.read(step)
                 row.tokens += step.generated

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -18,17 +19,19 @@ from affectscope.errors import AffectscopeError
 
 if TYPE_CHECKING:
     from affectscope.engines.base import Sampling
+    from affectscope.engines.local import LocalGeneration
     from affectscope.engines.transformers import TransformersEngine
     from affectscope.models.load import Model
     from affectscope.monitoring.calibration import Calibration
-    from affectscope.monitoring.monitor import Monitor, Watch
+    from affectscope.monitoring.conversation import Conversation
+    from affectscope.monitoring.monitor import Monitor, Reading
     from affectscope.monitoring.trace import Trace
     from affectscope.vectors.artefact import ConceptVectors
 
 HELP = """/emotion NAME  colour the text by another concept
 /top           what moved most in the last reply
 /layer N       read another layer of the vectors
-/save FILE     the last reply: a page if it ends with .html, else JSON
+/save FILE     the conversation: a page if it ends with .html, else JSON
 /system TEXT   set the system message and start anew
 /new           start anew
 /quit          leave"""
@@ -36,7 +39,10 @@ HELP = """/emotion NAME  colour the text by another concept
 
 @dataclass
 class Chat:
-    """State of one conversation; every reply is an episode of its own."""
+    """State of one conversation, which is one episode: its detectors and its promise go on from reply to reply.
+
+    ``keep`` is given the trace of each turn; ``stratum`` names the conversation's where a calibration has them by domain.
+    """
 
     model: Model
     vectors: ConceptVectors
@@ -46,15 +52,34 @@ class Chat:
     keep: Callable[[Trace], None] | None = None
     system: str = ""
     layer: int | None = None
+    stratum: str = ""
     messages: list[Message] = field(default_factory=list)
-    last: Watch | None = None
+    conversation: Conversation | None = None
     trace: Trace | None = None
+    name: str = field(default_factory=lambda: uuid4().hex)
+    spent: int = 0
 
     def __post_init__(self) -> None:
         self.rebuild()
 
+    def anew(self) -> None:
+        """Forget what was said."""
+        self.messages, self.conversation, self.trace, self.spent = [], None, None, 0
+        self.name = uuid4().hex
+
+    @property
+    def reply(self) -> list[Reading]:
+        """Readings of the last reply's own tokens."""
+        if self.conversation is None:
+            return []
+        turn = self.conversation.turn
+        return [r for r in self.conversation.watch.readings if r.step.position >= turn and r.step.generated]
+
     def rebuild(self) -> None:
-        """Make engine and monitor for the layer; alarms need the calibration's own layer."""
+        """Make engine and monitor for the layer; alarms need the calibration's own layer.
+
+        What was said is read again with the next turn; the tokens that the promise has covered stay covered.
+        """
         from affectscope.engines.transformers import TransformersEngine
         from affectscope.monitoring.monitor import monitor
 
@@ -65,6 +90,7 @@ class Chat:
             else monitor(self.vectors, layer=self.layer)
         )
         self.engine: TransformersEngine = TransformersEngine(self.model, self.monitor.read, slots=1)
+        self.conversation = None
         self.column(self.emotion)
 
     def column(self, name: str) -> int:
@@ -102,43 +128,62 @@ def run(chat: Chat, console: Any, ask: Callable[[], str]) -> None:
 def answer(chat: Chat, console: Any, text: str) -> None:
     """One turn: the reply streams in colour; Control-C ends it and keeps what was said."""
     from affectscope.engines.base import Request
-    from affectscope.monitoring.recording import settings_of, trace_of
+    from affectscope.monitoring.conversation import Conversation
+    from affectscope.monitoring.promise import episode_stratum
     from affectscope.monitoring.trace import restore
 
     turns = [*chat.messages, Message("user", text)]
     system = (Message("system", chat.system),) if chat.system else ()
     generation = chat.engine.generate(Request((*system, *turns), chat.sampling))
-    watch, column = chat.monitor.episode(), chat.column(chat.emotion)
+    if chat.conversation is None:
+        stratum = episode_stratum(chat.monitor.strata, {"domain": chat.stratum}, generation.episode.prompt)
+        chat.conversation = Conversation(chat.monitor, stratum, chat.spent)
+    column, horizon = chat.column(chat.emotion), chat.monitor.horizon
+    covered = chat.conversation.watch.generated < horizon
     began, flow = time.time(), None
     try:
-        for step in generation:
-            reading = watch.read(step)
-            if step.generated:
+        for reading in chat.conversation.read(generation):
+            if reading.step.generated:
                 flow = flow or _Flow(console, f"{chat.model.name[:20]} ")
-                flow.put(step.text, float(restore(reading.z[0, column])))
+                flow.put(reading.step.text, float(restore(reading.z[0, column])))
             for event in reading.events:
-                _event(console, event)
+                _event(console, event, horizon)
                 if flow:
                     flow.restart()
     except KeyboardInterrupt:
         generation.stop("interrupted")
     console.print()
     chat.messages = [*turns, Message("assistant", generation.text)]
-    chat.last = watch
-    settings = settings_of(chat.vectors, chat.monitor.layer, chat.sampling, chat.calibration)
-    chat.trace = trace_of(
-        watch, generation.id, generation.finished, (began, time.time()), settings, {"face": "chat"}, keep_content=True
-    )
-    if chat.keep:
-        chat.keep(chat.trace)
+    chat.spent = chat.conversation.watch.generated
+    if covered and chat.spent >= horizon and chat.monitor.thresholds:
+        console.print(
+            f"the {horizon} tokens of a conversation that the promise covers are spent; alarms after them have no stated rate",
+            style="dim",
+        )
+    _record(chat, generation, (began, time.time()))
     movers(chat, console)
+
+
+def _record(chat: Chat, generation: LocalGeneration, times: tuple[float, float]) -> None:
+    """Keep the turn's trace, and hold the whole conversation's for /save."""
+    from affectscope.monitoring.recording import settings_of, trace_of
+
+    assert chat.conversation is not None
+    watch, turn = chat.conversation.watch, chat.conversation.turn
+    settings = settings_of(chat.vectors, chat.monitor.layer, chat.sampling, chat.calibration)
+    tags = {"face": "chat", "conversation": chat.name, "turn": str(len(chat.messages) // 2)}
+    chat.trace = trace_of(watch, chat.name, generation.finished, times, settings, tags, keep_content=True)
+    if chat.keep:
+        chat.keep(
+            trace_of(watch, generation.id, generation.finished, times, settings, tags, keep_content=True, since=turn)
+        )
 
 
 def movers(chat: Chat, console: Any, count: int = 4) -> None:
     """A strip of the concepts that lie highest and lowest over the last reply."""
     from affectscope.monitoring.trace import restore
 
-    own = [restore(r.z[0]) for r in chat.last.readings if r.step.generated] if chat.last else []
+    own = [restore(r.z[0]) for r in chat.reply]
     if not own:
         console.print("nothing was read yet", style="dim")
         return
@@ -190,12 +235,13 @@ class _Flow:
         self._column += length
 
 
-def _event(console: Any, event: Any) -> None:
+def _event(console: Any, event: Any, horizon: int) -> None:
     detail = event.detail
     if event.kind == "alarm":
+        rate = f"false in at most {detail['alpha']:.2%} of conversations"
         line = (
             f"! alarm at token {event.position}: {detail['rule']} {detail['statistic']:.1f} above {detail['threshold']:.1f} "
-            f"(false in at most {detail['alpha']:.1%} of replies)"
+            f"({rate if detail['promised'] else f'after the {horizon} tokens that have a promised rate'})"
         )
         console.print(f"\n{line}", style="bold red", markup=False, highlight=False)
     else:
@@ -225,7 +271,7 @@ def _command(chat: Chat, console: Any, line: str) -> None:
         console.print(f"saved {save(chat, Path(rest or 'chat.json'))}", style="dim", highlight=False)
     elif name in ("/new", "/system"):
         chat.system = rest if name == "/system" else chat.system
-        chat.messages, chat.last, chat.trace = [], None, None
+        chat.anew()
         console.print("a new conversation", style="dim")
     else:
         console.print(HELP, style="dim", markup=False, highlight=False)
@@ -236,14 +282,13 @@ def _again(chat: Chat, console: Any) -> None:
     from affectscope.monitoring.trace import restore
 
     column, flow = chat.column(chat.emotion), _Flow(console)
-    for reading in chat.last.readings if chat.last else []:
-        if reading.step.generated:
-            flow.put(reading.step.text, float(restore(reading.z[0, column])))
+    for reading in chat.reply:
+        flow.put(reading.step.text, float(restore(reading.z[0, column])))
     console.print(f"\n[dim]coloured by {chat.emotion}[/dim]", highlight=False)
 
 
 def save(chat: Chat, path: Path) -> Path:
-    """The last reply's trace: a page when the name ends with .html, else JSON with the conversation.
+    """The conversation's trace: a page when the name ends with .html, else JSON with what was said.
 
     Raises:
         AffectscopeError: nothing to save, or the place cannot be written.

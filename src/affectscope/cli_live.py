@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -24,7 +24,7 @@ from affectscope.options import (
     VectorsOpt,
 )
 from affectscope.shared import load_for, show
-from affectscope.terminal import Progress
+from affectscope.terminal import Progress, say
 
 if TYPE_CHECKING:
     from affectscope.engines.base import Sampling
@@ -61,7 +61,9 @@ def calibrate(
     promise: Annotated[
         str, typer.Option(help="average: over calibrations; this: of this one, with 95 % confidence.")
     ] = "average",
-    strata: Annotated[str, typer.Option(help="none, domain or length: thresholds of their own.")] = "none",
+    strata: Annotated[
+        str, typer.Option(help="Thresholds of their own: none, or by domain, length (of the prompt), role or phase.")
+    ] = "none",
     layer: LayerOpt = None,
     temperature: TemperatureOpt = 0.7,
     top_p: TopPOpt = 0.95,
@@ -83,11 +85,11 @@ def calibrate(
     from affectscope.monitoring.calibrate import calibrate as run
     from affectscope.monitoring.calibration import load_rules
     from affectscope.monitoring.detectors import RULES
-    from affectscope.monitoring.monitor import monitor
+    from affectscope.monitoring.monitor import Strata, monitor
     from affectscope.vectors.artefact import load_vectors
 
     _one_of("--promise", promise, ("average", "this"))
-    _one_of("--strata", strata, ("none", "domain", "length"))
+    _one_of("--strata", strata, get_args(Strata))
     _one_of("--preset", preset, ("everyday",))
     how = _sampling(temperature, top_p, top_k, repetition_penalty, max_tokens, seed)
     openings = read_openings(benign) if benign else ours()
@@ -137,13 +139,14 @@ def detect(
     from affectscope.files import json_text, replacing
     from affectscope.monitoring.calibrate import deal
     from affectscope.monitoring.calibration import load_calibration
-    from affectscope.monitoring.detection import detection, extended, watched
+    from affectscope.monitoring.detection import detection, extended, require_whole, watched
     from affectscope.monitoring.monitor import monitor as watching_of
     from affectscope.monitoring.text_monitor import TextMonitor
     from affectscope.vectors.artefact import load_vectors
 
     found = load_vectors(vectors_file or vectors)
     limits = load_calibration(calibration or Path("calibration.json"))
+    require_whole(limits)
     watching = limits.monitor(found)
     loaded = load_for(found, model, dtype, device, blocks, final_norm)
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
@@ -173,6 +176,7 @@ def chat(
     ] = "",
     readings: ReadingsOpt = None,
     keep_content: KeepOpt = False,
+    stratum: Annotated[str, typer.Option(help="The conversation's domain, if the calibration has them.")] = "",
     layer: LayerOpt = None,
     temperature: TemperatureOpt = 0.7,
     top_p: TopPOpt = 0.95,
@@ -198,16 +202,14 @@ def chat(
     found = load_vectors(vectors)
     limits = load_calibration(calibration) if calibration else None
     found.select([emotion])
+    if limits and limits.strata == "domain":
+        _one_of("--stratum", stratum, tuple(sorted({t.stratum for t in limits.thresholds})))
     loaded = load_for(found, model, dtype, device, blocks, final_norm)
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
     how = _sampling(temperature, top_p, top_k, repetition_penalty, max_tokens, None)
     console = Console(highlight=False)
-    if limits and (limits.sampling["max_tokens"], limits.sampling["temperature"]) != (max_tokens, temperature):
-        console.print(
-            f"calibrated for replies of {limits.sampling['max_tokens']} tokens at temperature {limits.sampling['temperature']:g}: "
-            "the promise holds for those",
-            style="dim",
-        )
+    if limits and (told := limits.differs(how)):
+        console.print(told, style="dim")
     with _store(store, readings) as kept:
         keep = (
             (lambda trace: kept.save(trace if keep_content else replace(trace, texts=None, tokens=None)))
@@ -215,7 +217,7 @@ def chat(
             else None
         )
         signal.signal(signal.SIGINT, signal.default_int_handler)  # here Control-C ends a reply, not the command
-        session = Chat(loaded, found, how, limits, emotion, keep, system, layer)
+        session = Chat(loaded, found, how, limits, emotion, keep, system, layer, stratum)
         run(session, console, lambda: console.input("\n[bold]you[/bold] ") if sys.stdin.isatty() else input())
 
 
@@ -262,6 +264,8 @@ def monitor(
     loaded = load_for(found, model, dtype, device, blocks, final_norm)
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
     settings = settings_of(found, watching.layer, how, limits)
+    if limits and (told := limits.differs(how)):
+        say(told)
     with _store(store, readings) as kept:
         engine = TransformersEngine(loaded, watching.read, slots)
         rows = monitor_all(engine, watching, openings, how, settings, kept, keep_content)

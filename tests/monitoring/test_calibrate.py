@@ -79,7 +79,8 @@ def test_a_file_gives_the_same_monitor_again(calibration, made, tmp_path):
     assert back.hash == calibration.hash
     watching = back.monitor(vectors)
     assert watching.rules == (RULE,)
-    assert watching.thresholds["up"][1] == 0.05
+    assert watching.thresholds["up"]["all"][1] == 0.05
+    assert watching.horizon == 6
     assert watching.standard.source.startswith("the model's own answers")
 
 
@@ -88,8 +89,6 @@ def test_a_calibration_of_other_vectors_is_refused(calibration, made, tmp_path):
     other = replace(vectors, readers=vectors.readers + 1)
     with pytest.raises(AffectscopeError, match="other vectors"):
         calibration.monitor(other)
-    with pytest.raises(AffectscopeError, match="no stratum"):
-        calibration.monitor(vectors, "night")
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
     with pytest.raises(AffectscopeError, match="calibrate again"):
@@ -100,7 +99,7 @@ def test_a_calibration_of_other_vectors_is_refused(calibration, made, tmp_path):
 
 def test_too_few_openings_are_refused_before_anything_runs(made, monkeypatch):
     vectors, watching, engine = made
-    monkeypatch.setattr(calibrate_module, "measure_standard", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(calibrate_module, "train", lambda *_: pytest.fail("it ran"))
     with pytest.raises(AffectscopeError, match="at least 99"):
         calibrate(engine, vectors, watching, openings(66), alpha=0.01, sampling=SHORT)
     with pytest.raises(AffectscopeError, match="stratum 'd0'"):
@@ -122,11 +121,30 @@ def test_an_interrupted_calibration_goes_on(calibration, made, tmp_path, monkeyp
     lines = partial.read_text().splitlines()
     assert len(lines) >= 40
     partial.write_text("\n".join([*lines, '{"id": "cut sh']))  # killed while writing
-    monkeypatch.setattr(calibrate_module, "measure_standard", lambda *_: pytest.fail("the train set ran again"))
+    monkeypatch.setattr(calibrate_module, "train", lambda *_: pytest.fail("the train set ran again"))
     again = calibrate(engine, vectors, watching, openings(330), alpha=0.05, sampling=SHORT, partial=partial)
     assert not partial.exists()
     assert again.thresholds == calibration.thresholds
     assert again.audit == calibration.audit
+
+
+def test_by_role_each_has_a_threshold_and_detection_refuses_it(made):
+    vectors, watching, engine = made
+    found = calibrate(engine, vectors, watching, openings(330), alpha=0.1, strata="role", sampling=SHORT)
+    assert {(t.stratum, t.alpha) for t in found.thresholds} == {("user", 0.05), ("assistant", 0.05)}
+    assert next(part for part in found.audit if part.part == "all").low <= 0.1
+    live = found.monitor(vectors)
+    assert set(live.thresholds["up"]) == {"user", "assistant"}
+    assert live.strata == "role"
+    with pytest.raises(AffectscopeError, match="--strata none"):
+        detection([], [], found, (RULE,))
+
+
+def test_what_differs_from_the_promise_is_told(calibration):
+    assert calibration.differs(SHORT) == ""
+    told = calibration.differs(replace(SHORT, temperature=0.5, max_tokens=9))
+    assert "temperature 1, not 0.5" in told
+    assert "first 6 tokens" in told
 
 
 def test_planted_pressure_is_detected_against_its_twin(calibration, made, planted):

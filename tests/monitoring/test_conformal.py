@@ -14,8 +14,8 @@ from affectscope.monitoring.conformal import (
     pac_threshold,
     threshold,
 )
-from affectscope.monitoring.detectors import Cusum, statistics
-from affectscope.monitoring.promise import Outcome, judged
+from affectscope.monitoring.detectors import FLOOR, Cusum, statistics
+from affectscope.monitoring.promise import Outcome, judged, shares
 
 
 def test_the_threshold_is_the_right_order_statistic():
@@ -128,20 +128,20 @@ def test_intervals_of_a_rate():
 
 
 def _outcomes(rng, count, shift=0.0, domain="a"):
-    return [Outcome(f"{i:08x}{domain}", {"domain": domain}, 10, 64, {"r": float(v), "s": float(w)})
+    return [Outcome(f"{i:08x}{domain}", {"domain": domain}, 10, 64, {"r": {"all": float(v)}, "s": {"all": float(w)}})
             for i, (v, w) in enumerate(rng.standard_normal((count, 2)) + shift)]  # fmt: skip
 
 
 def test_rules_share_alpha_and_the_audit_tells_what_came():
     rng = np.random.default_rng(0)
-    found = judged(_outcomes(rng, 600), _outcomes(rng, 500), ["r", "s"], 0.05 / 2, 0.05, "average", "none")
+    found = judged(_outcomes(rng, 600), _outcomes(rng, 500), shares(["r", "s"], 0.05), 0.05, "average", "none")
     whole = next(r for r in found["audit"] if r.part == "all")
     assert whole.episodes == 500
     assert whole.low <= 0.05 <= whole.high + 0.03
     assert {t.alpha for t in found["thresholds"]} == {0.025}
     assert all(t.this is not None and t.this >= t.average for t in found["thresholds"])
     assert max(found["drift"].values()) < 100
-    drifting = judged(_outcomes(rng, 600), _outcomes(rng, 500, 1.0), ["r", "s"], 0.025, 0.05, "this", "none")
+    drifting = judged(_outcomes(rng, 600), _outcomes(rng, 500, 1.0), shares(["r", "s"], 0.05), 0.05, "this", "none")
     assert max(drifting["drift"].values()) > 100
     assert next(r for r in drifting["audit"] if r.part == "all").low > 0.05
 
@@ -149,8 +149,41 @@ def test_rules_share_alpha_and_the_audit_tells_what_came():
 def test_strata_have_thresholds_of_their_own():
     rng = np.random.default_rng(0)
     both = _outcomes(rng, 200) + _outcomes(rng, 200, 3.0, "b")
-    found = judged(both, both, ["r", "s"], 0.025, 0.05, "average", "domain")
+    found = judged(both, both, shares(["r", "s"], 0.05), 0.05, "average", "domain")
     by = {(t.rule, t.stratum): t.value for t in found["thresholds"]}
     assert by["r", "b"] > by["r", "a"] + 2
-    with pytest.raises(AffectscopeError, match="at least"):
-        judged(_outcomes(rng, 30), both, ["r", "s"], 0.005, 0.05, "average", "domain")
+    with pytest.raises(AffectscopeError, match="stratum 'a'"):
+        judged(_outcomes(rng, 30), both, shares(["r", "s"], 0.01), 0.05, "average", "domain")
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.02])
+def test_strata_of_tokens_keep_one_promise_together(alpha):
+    """Two roles in every episode, one far noisier, both moved by the episode itself: the alarms of both count as one."""
+    rng = np.random.default_rng(1)
+
+    def some(count):
+        common = rng.standard_normal(count)
+        both = zip(common + rng.standard_normal(count), 5 * common + 9 * rng.standard_normal(count), strict=True)
+        return [Outcome(f"{i:08x}", {}, 9, 9, {"r": {"assistant": a, "user": u}}) for i, (a, u) in enumerate(both)]
+
+    parts = shares(["r"], alpha, {"r": ["assistant", "user"]})
+    assert parts == {("r", "assistant"): alpha / 2, ("r", "user"): alpha / 2}
+    rates, quiet = [], []
+    for _ in range(40):
+        found = judged(some(400), some(400), parts, 0.05, "average", "role")
+        rates.append(next(part.rate for part in found["audit"] if part.part == "all"))
+        by = {t.stratum: t.value for t in found["thresholds"]}
+        quiet.append(by["user"] > 3 * by["assistant"])
+    assert alpha / 4 < np.mean(rates) <= alpha * 1.1
+    assert all(quiet)  # the quiet role is not held to the threshold of the noisy one
+    assert set(found["drift"]) == {"r, assistant", "r, user"}
+
+
+def test_an_episode_without_a_stratum_reached_nothing_in_it():
+    rng = np.random.default_rng(0)
+    some = [
+        Outcome(f"{i:08x}", {}, 9, 9, {"r": {"user": float(v)} if i % 2 else {}}) for i, v in enumerate(rng.random(400))
+    ]
+    found = judged(some, some, shares(["r"], 0.05, {"r": ["user"]}), 0.05, "average", "role")
+    assert [t.episodes for t in found["thresholds"]] == [400]
+    assert found["reference"]["user"]["r"][0] == FLOOR

@@ -80,7 +80,7 @@ def test_conversations_are_monitored_and_their_traces_kept_without_content(calib
 
 def test_a_chat_answers_colours_saves_and_ends(calibrated, vectors_path):
     folder, _ = calibrated
-    lines = "Hello there\n/emotion calm\n/emotion clam\n/top\n/layer 99\n/save reply.json\n/save reply.html\n/nonsense\n/quit\n"
+    lines = "Hello there\nAnd again?\n/emotion calm\n/emotion clam\n/top\n/layer 99\n/save reply.json\n/save reply.html\n/nonsense\n/quit\n"
     made = run(
         "chat", "--vectors", vectors_path, "--calibration", "calibration.json", "--max-tokens", "8", "--store", "kept", cwd=folder,
         data=lines.encode(),
@@ -92,10 +92,16 @@ def test_a_chat_answers_colours_saves_and_ends(calibrated, vectors_path):
     assert "up " in out
     assert "99" in out
     saved = json.loads((folder / "reply.json").read_text())
-    assert [m["role"] for m in saved["messages"]] == ["user", "assistant"]
+    assert [m["role"] for m in saved["messages"]] == ["user", "assistant"] * 2
+    assert "promise covers are spent" in " ".join(out.split())
     assert "affect-trace" in (folder / "reply.html").read_text()
     with Store.open(folder / "kept") as store:
-        assert store.load(store.list()[0].id).texts is None
+        second, first = (store.load(row.id) for row in store.list())
+    assert first.texts is None
+    assert [t.tags["turn"] for t in (first, second)] == ["1", "2"]
+    assert first.tags["conversation"] == second.tags["conversation"]
+    assert second.positions[0] == len(first)  # the second turn goes on where the first stood
+    assert second.generated.sum() <= 8
 
 
 def test_greedy_tokens_in_float32_are_those_of_generate():

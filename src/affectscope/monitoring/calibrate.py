@@ -1,7 +1,8 @@
 """Thresholds for a model's own conversations, from episodes in which an alarm would be false.
 
 1. Openings are dealt by hash into train, calibrate and audit sets that share none.
-2. The model answers the train set: the mean and spread of every score on its own words become the standard of z.
+2. The model answers the train set: the mean and spread of every score on its own words become the standard of z, and
+   which strata of tokens there are is settled.
 3. It answers the calibrate set: each rule's highest statistic of each episode, and from these the thresholds.
 4. It answers the audit set: how often an alarm came, with its interval, beside what was promised.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -24,12 +26,11 @@ from affectscope.concepts.episodes import Opening
 from affectscope.engines.base import Engine, Request, Sampling
 from affectscope.errors import AffectscopeError
 from affectscope.models.chat import TEMPLATE
-from affectscope.monitoring.calibration import ALL, Calibration, EpisodeSet, spec_of
-from affectscope.monitoring.checkpoint import Checkpoint
+from affectscope.monitoring.calibration import Calibration, EpisodeSet, spec_of
+from affectscope.monitoring.checkpoint import Checkpoint, Train
 from affectscope.monitoring.conformal import pac_threshold, threshold
-from affectscope.monitoring.detectors import FLOOR
-from affectscope.monitoring.monitor import Monitor, Standard
-from affectscope.monitoring.promise import Outcome, Promise, Strata, judged
+from affectscope.monitoring.monitor import Monitor, Standard, Strata, token_stratum
+from affectscope.monitoring.promise import Outcome, Place, Promise, episode_stratum, judged, shares
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
 from affectscope.vectors.baseline import FEWEST_TOKENS, SINK_NORM, cell
@@ -53,10 +54,14 @@ def request_of(opening: Opening, sampling: Sampling) -> Request:
     return Request(opening.messages, replace(sampling, seed=seed), id=opening.id)
 
 
-def measure_standard(
+def train(
     engine: Engine, monitor: Monitor, openings: Sequence[Opening], sampling: Sampling, progress: Progress = silent
-) -> Standard:
-    """Mean and s.d. of every score on the model's own answers and their prompts; thin cells keep the vectors' baseline."""
+) -> Train:
+    """Mean and s.d. of every score on the model's own answers and their prompts, and which strata each rule sees.
+
+    Cells with few tokens keep the vectors' baseline.
+    """
+    seen: dict[str, set[str]] = {rule.name: set() for rule in monitor.rules}
     shape = monitor.standard.mean.shape
     sums, squares, count = np.zeros(shape), np.zeros(shape), np.zeros(shape[1])
     done = 0
@@ -65,6 +70,9 @@ def measure_standard(
             done += 1
             progress("train set", done, len(openings))
             continue
+        for rule in monitor.rules:
+            if monitor.strata in ("role", "phase") and rule.sees(step.role, step.phase, step.generated):
+                seen[rule.name].add(token_stratum(monitor.strata, step.role, step.phase))
         norm, scores = step.norms[monitor.layer], step.scores[monitor.layer]
         if step.role != TEMPLATE and step.position and norm <= SINK_NORM * monitor.mean_norm:
             place = cell(step.role, step.phase, step.index)
@@ -76,11 +84,12 @@ def measure_standard(
     mean = sums / tokens
     std = np.sqrt(np.maximum(squares / tokens - mean**2, 1e-12))
     chosen = enough[None, :, None]
-    return Standard(
+    standard = Standard(
         np.where(chosen, mean, monitor.standard.mean).astype(np.float32),
         np.where(chosen, std, monitor.standard.std).astype(np.float32),
         f"the model's own answers to {len(openings)} openings ({int(enough.sum())} cells)",
     )
+    return Train(standard, {name: sorted(strata) for name, strata in seen.items()})
 
 
 def outcomes(engine: Engine, monitor: Monitor, openings: Sequence[Opening], sampling: Sampling) -> Iterator[Outcome]:
@@ -99,9 +108,8 @@ def outcomes(engine: Engine, monitor: Monitor, openings: Sequence[Opening], samp
                 raise AffectscopeError(f"an episode could not be read ({cause}): load the model with --dtype float32")
             continue
         watch = watches.pop(generation.id)
-        generated = sum(r.step.generated for r in watch.readings)
-        peaks = {name: max(peak, FLOOR) for name, peak in watch.peaks.items()}  # no token seen: nothing was reached
-        yield Outcome(generation.id, tags[generation.id], len(watch.readings) - generated, generated, peaks)
+        prompt = len(watch.readings) - watch.generated
+        yield Outcome(generation.id, tags[generation.id], prompt, watch.generated, watch.peaks)
 
 
 def calibrate(
@@ -123,7 +131,8 @@ def calibrate(
     Args:
         engine: with ``monitor.read`` as its read-out.
         openings: benign ones; dealt into three sets here.
-        alpha: false-alarm rate an episode, of all rules together; each rule has an equal part.
+        alpha: false-alarm rate an episode, of all rules together; each rule has an equal part, and of it each stratum
+            of tokens that the rule sees.
         promise: which threshold is put to use; see :class:`~affectscope.monitoring.calibration.Threshold`.
         partial: file that keeps episodes as they come, so that an interrupted run goes on; removed at the end.
 
@@ -131,13 +140,15 @@ def calibrate(
         AffectscopeError: too few episodes, before anything is generated; or one that could not be read.
     """
     sets = deal(openings)
-    share = alpha / max(len(monitor.rules), 1)
-    _enough(sets["calibrate"], share, delta, promise, strata)
+    names = [rule.name for rule in monitor.rules]
+    monitor = replace(monitor, strata=strata)
+    _enough(sets["calibrate"], shares(names, alpha), delta, promise, strata)
     kept = Checkpoint(partial, _key(vectors, sampling, openings, monitor))
-    if kept.standard is None:
-        kept.begin(measure_standard(engine, monitor, sets["train"], sampling, progress))
-    standard = kept.standard
-    assert standard is not None
+    if kept.train is None:
+        kept.begin(train(engine, monitor, sets["train"], sampling, progress))
+    assert kept.train is not None
+    standard, parts = kept.train.standard, shares(names, alpha, kept.train.seen)
+    _enough(sets["calibrate"], parts, delta, promise, strata)
     live = replace(monitor, standard=standard)
     found: dict[str, list[Outcome]] = {}
     for name in ("calibrate", "audit"):
@@ -168,28 +179,37 @@ def calibrate(
         standard_source=standard.source,
         standard_mean=np.round(standard.mean.astype(float), 6).tolist(),
         standard_std=np.round(standard.std.astype(float), 6).tolist(),
-        **judged(
-            found["calibrate"], found["audit"], [rule.name for rule in monitor.rules], share, delta, promise, strata
-        ),
+        **judged(found["calibrate"], found["audit"], parts, delta, promise, strata),
     )
 
 
-def _enough(openings: Sequence[Opening], share: float, delta: float, promise: Promise, strata: Strata) -> None:
-    """Refuse before anything is generated what the number of openings cannot carry."""
-    groups = [o.tags.get("domain", "unknown") if strata == "domain" else ALL for o in openings] or [ALL]
-    for group in sorted(set(groups)):
-        nothing = np.zeros(sum(g == group for g in groups) if openings else 0)
+def _enough(
+    openings: Sequence[Opening], parts: dict[Place, float], delta: float, promise: Promise, strata: Strata
+) -> None:
+    """Refuse what the number of openings cannot carry, before they are generated."""
+    by: Strata = "domain" if strata == "domain" else "none"  # lengths are not known yet
+    counts = Counter(episode_stratum(by, o.tags, 0) for o in openings) or Counter({"all": 0})
+    share = min(parts.values(), default=1.0)
+    for group, count in sorted(counts.items()):
+        nothing = np.zeros(count)
         try:
             pac_threshold(nothing, share, delta) if promise == "this" else threshold(nothing, share)
         except AffectscopeError as error:
-            where = f" (in the calibrate set, stratum {group!r})" if strata != "none" else " (in the calibrate set)"
+            where = f" (in the calibrate set, stratum {group!r})" if by == "domain" else " (in the calibrate set)"
             raise AffectscopeError(f"{error}{where}") from error
 
 
 def _key(vectors: ConceptVectors, sampling: Sampling, openings: Sequence[Opening], monitor: Monitor) -> str:
     """What kept episodes belong to."""
     rules = [spec_of(rule).model_dump(mode="json") for rule in monitor.rules]
-    told = [vectors.fingerprint, asdict(sampling), _hash([o.id for o in openings]), rules, monitor.layer]
+    told = [
+        vectors.fingerprint,
+        asdict(sampling),
+        _hash([o.id for o in openings]),
+        rules,
+        monitor.layer,
+        monitor.strata,
+    ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

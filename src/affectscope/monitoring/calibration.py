@@ -14,15 +14,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from affectscope.engines.base import Sampling
 from affectscope.errors import AffectscopeError
 from affectscope.files import json_text, replacing
 from affectscope.monitoring.detectors import DETECTORS, Rule, detector
-from affectscope.monitoring.monitor import Monitor, Standard, monitor
+from affectscope.monitoring.monitor import Monitor, Standard, Strata, monitor
 from affectscope.vectors.artefact import ConceptVectors
 
 FORMAT = "affectscope/calibration@1"
-ALL = "all"
-"""The stratum of every episode, where none are told apart."""
 
 
 class _Frozen(BaseModel):
@@ -100,7 +99,7 @@ class Calibration(_Frozen):
     alpha: float = Field(gt=0, lt=1)
     delta: float = Field(gt=0, lt=1)
     promise: Literal["average", "this"]
-    strata: Literal["none", "domain", "length"]
+    strata: Strata
     sampling: dict[str, Any]
     rules: tuple[RuleSpec, ...]
     thresholds: tuple[Threshold, ...]
@@ -122,24 +121,38 @@ class Calibration(_Frozen):
         with replacing(path) as temporary:
             temporary.write_text(json_text(self.model_dump(mode="json")), encoding="utf-8")
 
-    def monitor(self, vectors: ConceptVectors, stratum: str = ALL) -> Monitor:
-        """The monitor whose alarms this file promises, for an episode of ``stratum``.
+    def monitor(self, vectors: ConceptVectors) -> Monitor:
+        """The monitor whose alarms this file promises.
 
         Raises:
-            AffectscopeError: other vectors, or an unknown stratum.
+            AffectscopeError: other vectors.
         """
         if vectors.fingerprint != self.vectors:
             raise AffectscopeError(
                 "this calibration belongs to other vectors: run `affectscope calibrate` with this vectors file"
             )
-        limits = {t.rule: (t.value, t.alpha, t.stratum) for t in self.thresholds if t.stratum == stratum}
-        if not limits:
-            known = sorted({t.stratum for t in self.thresholds})
-            raise AffectscopeError(f"the calibration knows no stratum {stratum!r}: use one of {', '.join(known)}")
+        limits: dict[str, dict[str, tuple[float, float]]] = {}
+        for t in self.thresholds:
+            limits.setdefault(t.rule, {})[t.stratum] = (t.value, t.alpha)
         mean, std = (np.array(a, dtype=np.float32) for a in (self.standard_mean, self.standard_std))
         rules = tuple(spec.rule() for spec in self.rules)
         made = monitor(vectors, self.concepts, self.layer, self.probes, rules)
-        return replace(made, standard=Standard(mean, std, self.standard_source), thresholds=limits)
+        standard = Standard(mean, std, self.standard_source)
+        return replace(made, standard=standard, thresholds=limits, strata=self.strata, horizon=self.horizon)
+
+    @property
+    def horizon(self) -> int:
+        """Generated tokens of an episode that the promise covers: as many as were generated here."""
+        return int(self.sampling["max_tokens"])
+
+    def differs(self, sampling: Sampling) -> str:
+        """One line if ``sampling`` is not what the promise was made under; empty if it is."""
+        mine = self.sampling
+        names = ("temperature", "top_p", "top_k", "repetition_penalty")
+        other = [f"{n} {mine[n]:g}, not {getattr(sampling, n):g}" for n in names if mine[n] != getattr(sampling, n)]
+        if sampling.max_tokens > self.horizon:
+            other.append(f"the first {self.horizon} tokens of a reply, not {sampling.max_tokens}")
+        return f"the promise was made for {'; '.join(other)}" if other else ""
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +13,36 @@ from affectscope.monitoring.monitor import Standard
 from affectscope.monitoring.promise import Outcome
 
 
+@dataclass(frozen=True)
+class Train:
+    """What the train set gives: the standard of z, and the strata of tokens that each rule sees."""
+
+    standard: Standard
+    seen: dict[str, list[str]]
+
+
 class Checkpoint:
     """The file at ``path`` (None: nothing is kept), if it belongs to ``key``; another one's is begun anew.
 
-    ``standard`` is the train set's, once measured; ``outcomes`` are those of finished episodes by their name.
+    ``train`` is what the train set gave, once it ran; ``outcomes`` are those of finished episodes by their name.
     """
 
     def __init__(self, path: Path | None, key: str) -> None:
         self._path, self._key = path, key
-        self.standard: Standard | None = None
+        self.train: Train | None = None
         self.outcomes: dict[str, Outcome] = {}
         if path is not None and path.is_file():
             self._read(path.read_bytes().split(b"\n"))
 
-    def begin(self, standard: Standard) -> None:
+    def begin(self, train: Train) -> None:
         """Start the file with what the train set gave."""
-        self.standard = standard
+        self.train, standard = train, train.standard
         head = {
             "key": self._key,
             "source": standard.source,
             "mean": standard.mean.tolist(),
             "std": standard.std.tolist(),
+            "seen": train.seen,
         }
         if self._path is not None:
             with disk_errors(self._path):
@@ -58,7 +67,7 @@ class Checkpoint:
             if head["key"] != self._key:
                 return
             mean, std = (np.array(head[name], dtype=np.float32) for name in ("mean", "std"))
-            self.standard = Standard(mean, std, head["source"])
+            self.train = Train(Standard(mean, std, head["source"]), head["seen"])
             whole = lines[1:-1]  # the last line has no end: it was cut, or it is empty
             self.outcomes = {o.id: o for o in (Outcome(**json.loads(line)) for line in whole)}
         except (ValueError, KeyError, TypeError):

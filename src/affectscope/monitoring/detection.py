@@ -20,11 +20,12 @@ from scipy.stats import rankdata
 
 from affectscope.concepts.episodes import Opening
 from affectscope.engines.base import Engine, Sampling
+from affectscope.errors import AffectscopeError
 from affectscope.monitoring.calibrate import request_of
-from affectscope.monitoring.calibration import ALL, Calibration
+from affectscope.monitoring.calibration import Calibration
 from affectscope.monitoring.conformal import threshold
 from affectscope.monitoring.detectors import Rule
-from affectscope.monitoring.monitor import Monitor, Standard
+from affectscope.monitoring.monitor import ALL, Monitor, Standard
 from affectscope.monitoring.text_monitor import TextMonitor
 from affectscope.validation.statistics import DRAWS
 from affectscope.vectors.activations import Progress, silent
@@ -77,8 +78,8 @@ def watched(
             watch.read(step)
             watch.readings.clear()
             if step.generated:
-                for name, peak in watch.peaks.items():
-                    curves[generation.id][prefix + name].append(peak)
+                for rule in monitor.rules:
+                    curves[generation.id][prefix + rule.name].append(watch.peak(rule.name))
         if step.generated:
             before[generation.id] += step.text
             texts[generation.id].append(before[generation.id])
@@ -107,7 +108,11 @@ def detection(
     Args:
         pairs: both members of every pair (``pair`` and ``cell`` in their tags).
         benign: episodes of the calibrate set, for the thresholds of the rivals.
+
+    Raises:
+        AffectscopeError: a calibration by strata: the figures are of one threshold a rule.
     """
+    require_whole(calibration)
     order = sorted({w.tags["pair"] for w in pairs})
     by = {(w.tags["pair"], w.tags["cell"]): w for w in pairs}
     high, low = ([by[pair, cell] for pair in order] for cell in ("pressure", "control"))
@@ -129,6 +134,19 @@ def detection(
         "gain": {name: _gain(high, low, name.split(": ", 1)[1], name) for name in rivals},
         "lead": {rule.name: _lead(high, reference, rule.name) for rule in rules},
     }
+
+
+def require_whole(calibration: Calibration) -> None:
+    """Refuse a calibration by strata.
+
+    Raises:
+        AffectscopeError: it has strata.
+    """
+    if calibration.strata != "none":
+        raise AffectscopeError(
+            f"detection is measured with one threshold a rule, and this calibration has them by {calibration.strata}: "
+            "calibrate with --strata none"
+        )
 
 
 def auroc(high: np.ndarray, low: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from affectscope.vectors.artefact import PROBES, ConceptVectors
 from affectscope.vectors.baseline import POOLED_CELL, SINK_NORM, cell
 
 POLICY, HELD_OUT = "readers", "readers_heldout"
+Strata = Literal["none", "domain", "length", "role", "phase"]
+"""What thresholds are told apart by: the episode's own kind (domain, length of its prompt), or the token's place in it."""
+ALL = "all"
+"""The stratum of everything, where nothing is told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,10 @@ class Standard:
 class Monitor:
     """What is watched and how. Immutable; one :meth:`episode` each conversation.
 
-    ``policy`` names the probe that the rules see. ``thresholds`` maps a rule's name to ``(threshold, alpha, stratum)``; a rule without one is computed and raises
-    nothing.
+    ``policy`` names the probe that the rules see. ``thresholds`` maps a rule's name to ``{stratum: (threshold, alpha)}``;
+    a rule without any is computed and raises nothing. Each rule has one detector an episode; with ``strata`` by role or
+    phase its highest statistic is kept, and judged, for each of them. ``horizon`` is how many generated tokens of an
+    episode the promise covers.
     """
 
     read: Readout
@@ -60,11 +66,13 @@ class Monitor:
     mean_norm: float
     rules: tuple[Rule, ...] = RULES
     policy: str = POLICY
-    thresholds: Mapping[str, tuple[float, float, str]] = field(default_factory=dict)
+    thresholds: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    strata: Strata = "none"
+    horizon: int = 0
 
-    def episode(self) -> Watch:
-        """State for one episode, which belongs to it alone."""
-        return Watch(self)
+    def episode(self, stratum: str = ALL) -> Watch:
+        """State for one episode of ``stratum``, which belongs to it alone."""
+        return Watch(self, stratum)
 
 
 def monitor(
@@ -97,19 +105,28 @@ def monitor(
 
 
 class Watch:
-    """One episode's readings and detector states. ``peaks`` holds each rule's highest statistic so far."""
+    """One episode's readings and detector states.
 
-    def __init__(self, monitor: Monitor) -> None:
-        self.monitor = monitor
+    ``peaks`` holds each rule's highest statistic so far, ``{rule: {stratum: peak}}``; ``generated`` counts the tokens that
+    the model wrote.
+    """
+
+    def __init__(self, monitor: Monitor, stratum: str = ALL) -> None:
+        self.monitor, self.stratum = monitor, stratum
         self.readings: list[Reading] = []
         self.events: list[Event] = []
-        self.peaks = {rule.name: -np.inf for rule in monitor.rules}
+        self.peaks: dict[str, dict[str, float]] = {rule.name: {} for rule in monitor.rules}
+        self.generated = 0
         rows = [rule.row(monitor.read.concepts) for rule in monitor.rules]
         self._terms = [[(i, float(w)) for i, w in enumerate(row) if w] for row in rows]
         self._states: list[Any] = [rule.detector.start() for rule in monitor.rules]
         self._next = 0
         self._policy = monitor.read.probes.index(monitor.policy)
         self._plain = np.array([probe == "vectors" for probe in monitor.read.probes])
+
+    def peak(self, rule: str) -> float:
+        """A rule's highest statistic so far, in any stratum; -inf before it saw a token."""
+        return max(self.peaks[rule].values(), default=-np.inf)
 
     def read(self, step: TokenStep) -> Reading:
         """Take one step: its reading, with the alarms and faults that it brought.
@@ -125,6 +142,7 @@ class Watch:
         if step.position > self._next:
             events.append(_fault(step, "missing steps", f"positions {self._next} to {step.position - 1} never came"))
         self._next = step.position + 1
+        self.generated += step.generated
         units, fault = self._units(step)
         if fault:
             events.append(fault)
@@ -139,8 +157,9 @@ class Watch:
         """Forget readings from ``position`` on and run the detectors again over those that stay; events stay recorded."""
         kept = [r for r in self.readings if r.step.position < position]
         self.readings, self._next = kept, position
+        self.generated = sum(r.step.generated for r in kept)
         self._states = [rule.detector.start() for rule in self.monitor.rules]
-        self.peaks = {rule.name: -np.inf for rule in self.monitor.rules}
+        self.peaks = {rule.name: {} for rule in self.monitor.rules}
         for reading in kept:
             if (reading.z != MISSING).all():
                 self._statistics(reading.step, reading.z)
@@ -167,31 +186,48 @@ class Watch:
         return quantise((scores - standard.mean[:, place]) / standard.std[:, place]), None
 
     def _alarms(self, step: TokenStep, units: np.ndarray) -> list[Event]:
-        """Events of rules that cross their threshold here for the first time."""
-        monitor, events = self.monitor, []
-        for name, before, statistic in self._statistics(step, units):
-            if name not in monitor.thresholds:
+        """Events of rules that cross their threshold here for the first time, or that see what has no threshold."""
+        events = []
+        for name, stratum, before, statistic in self._statistics(step, units):
+            limits = self.monitor.thresholds.get(name)
+            if not limits:
                 continue
-            limit, alpha, stratum = monitor.thresholds[name]
+            if stratum not in limits:
+                if before == -np.inf:
+                    cause = f"the rule {name} has no threshold for {stratum}: calibrate on episodes that hold it"
+                    events.append(_fault(step, "no threshold", cause))
+                continue
+            limit, alpha = limits[stratum]
             if before <= limit < statistic:
                 detail = {"rule": name, "statistic": statistic, "threshold": limit, "alpha": alpha, "stratum": stratum}
-                events.append(Event(step.position, "alarm", detail))
+                promised = self.generated <= self.monitor.horizon
+                events.append(Event(step.position, "alarm", detail | {"promised": promised}))
         return events
 
-    def _statistics(self, step: TokenStep, units: np.ndarray) -> list[tuple[str, float, float]]:
-        """Each rule that sees this token: its name, its highest statistic before, and its statistic now."""
+    def _statistics(self, step: TokenStep, units: np.ndarray) -> list[tuple[str, str, float, float]]:
+        """Each rule that sees this token: its name and stratum, its highest statistic before, and its statistic now."""
         found = []
-        policy = units[self._policy]
+        policy, stratum = units[self._policy], self._stratum(step)
         for place, rule in enumerate(self.monitor.rules):
             if not rule.sees(step.role, step.phase, step.generated):
                 continue
             # Summed concept by concept: a matrix product may order the sum otherwise on another machine.
             value = sum(weight * (int(policy[i]) * STEP) for i, weight in self._terms[place])
             self._states[place], statistic = rule.detector.step(self._states[place], value)
-            before = self.peaks[rule.name]
-            self.peaks[rule.name] = max(before, statistic)
-            found.append((rule.name, before, statistic))
+            peaks = self.peaks[rule.name]
+            before = peaks.get(stratum, -np.inf)
+            peaks[stratum] = max(before, statistic)
+            found.append((rule.name, stratum, before, statistic))
         return found
+
+    def _stratum(self, step: TokenStep) -> str:
+        by = self.monitor.strata
+        return token_stratum(by, step.role, step.phase) if by in ("role", "phase") else self.stratum
+
+
+def token_stratum(by: Strata, role: str, phase: str) -> str:
+    """The stratum of a token where strata are by role or phase."""
+    return role if by == "role" or phase == "none" else f"{role}/{phase}"
 
 
 def _fault(step: TokenStep, fault: str, cause: str) -> Event:

@@ -5,82 +5,138 @@ Everything here is a pure function of episode outcomes, so a simulation can use 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from affectscope.errors import AffectscopeError
-from affectscope.monitoring.calibration import ALL, Realised, Threshold
+from affectscope.monitoring.calibration import Realised, Threshold
 from affectscope.monitoring.conformal import Martingale, interval, p_value, pac_threshold, threshold
+from affectscope.monitoring.detectors import FLOOR
+from affectscope.monitoring.monitor import ALL, Strata
 
 Promise = Literal["average", "this"]
-Strata = Literal["none", "domain", "length"]
+Place = tuple[str, str]
+"""A rule and a stratum: what has a threshold."""
 LENGTHS = (("short", 64), ("medium", 192))
 """Length strata by tokens of the prompt, known before the first reading; beyond the last: ``long``."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One episode: its tags and length, each rule's highest statistic, and what was written when content is kept."""
+    """One episode: its tags and length, and each rule's highest statistic ``{rule: {stratum: peak}}``.
+
+    The inner strata are those of tokens (by role or phase); ``all`` where tokens are not told apart.
+    """
 
     id: str
     tags: dict[str, str]
     prompt: int
     generated: int
-    peaks: dict[str, float]
+    peaks: dict[str, dict[str, float]]
 
-    def stratum(self, by: str) -> str:
-        """The stratum that it belongs to."""
-        if by == "length":
-            return next((name for name, most in LENGTHS if self.prompt <= most), "long")
-        return self.tags.get("domain", "unknown") if by == "domain" else ALL
+    def maxima(self, strata: Strata) -> dict[Place, float]:
+        """Its highest statistics by rule and stratum; a rule that saw no token reached nothing."""
+        mine = episode_stratum(strata, self.tags, self.prompt)
+        found = {}
+        for rule, peaks in self.peaks.items():
+            for stratum, peak in (peaks or {ALL: FLOOR}).items():
+                found[rule, mine if stratum == ALL else stratum] = max(peak, FLOOR)
+        return found
+
+
+def episode_stratum(by: Strata, tags: Mapping[str, str], prompt: int) -> str:
+    """The stratum of an episode with these tags and ``prompt`` tokens; ``all`` where episodes are not told apart."""
+    if by == "length":
+        return next((name for name, most in LENGTHS if prompt <= most), "long")
+    return tags.get("domain", "unknown") if by == "domain" else ALL
+
+
+def shares(names: Sequence[str], alpha: float, seen: Mapping[str, Sequence[str]] | None = None) -> dict[Place, float]:
+    """What part of ``alpha`` each rule has in each stratum of tokens: parts of one episode's alarms, so they add up.
+
+    Args:
+        seen: the strata of tokens that each rule sees; None where tokens are not told apart.
+    """
+    share = alpha / max(len(names), 1)
+    strata = {name: tuple((seen or {}).get(name, ())) or (ALL,) for name in names}
+    return {(name, stratum): share / len(strata[name]) for name in names for stratum in strata[name]}
 
 
 def judged(
     calibration: Sequence[Outcome],
     audit: Sequence[Outcome],
-    names: Sequence[str],
-    share: float,
+    parts: Mapping[Place, float],
     delta: float,
     promise: Promise,
     strata: Strata,
 ) -> dict[str, Any]:
-    """Thresholds, what the audit set shows of them, the drift check on it, and the maxima kept for later."""
-    by: dict[str, dict[str, np.ndarray]] = {}
-    for stratum in sorted({o.stratum(strata) for o in calibration}):
-        inside = [o for o in calibration if o.stratum(strata) == stratum]
-        by[stratum] = {name: np.array([o.peaks[name] for o in inside]) for name in names}
+    """Thresholds, what the audit set shows of them, the drift check on it, and the maxima kept for later.
+
+    Args:
+        parts: see :func:`shares`.
+
+    Raises:
+        AffectscopeError: a stratum with too few episodes.
+    """
+    maxima = _by_place(calibration, parts, strata)
     limits = []
-    for stratum, peaks in by.items():
-        for name in names:
-            average, this = threshold(peaks[name], share), None
-            try:
-                this = pac_threshold(peaks[name], share, delta)
-            except AffectscopeError:
-                if promise == "this":
-                    raise
-            value = this if promise == "this" and this is not None else average
-            limits.append(
-                Threshold(rule=name, stratum=stratum, episodes=len(peaks[name]), alpha=share, value=value, average=average, this=this)
-            )  # fmt: skip
+    for (rule, stratum), values in sorted(maxima.items()):
+        share = parts.get((rule, stratum), parts.get((rule, ALL), 0.0))
+        average, this = _limits(values, share, delta, promise, stratum)
+        value = this if promise == "this" and this is not None else average
+        limits.append(
+            Threshold(rule=rule, stratum=stratum, episodes=len(values), alpha=share, value=value, average=average, this=this)
+        )  # fmt: skip
+    reference: dict[str, dict[str, list[float]]] = {}
+    for (rule, stratum), values in maxima.items():
+        reference.setdefault(stratum, {})[rule] = np.sort(values).tolist()
     value_of = {(t.rule, t.stratum): t.value for t in limits}
     return {
         "thresholds": tuple(limits),
-        "audit": tuple(_realised(audit, names, value_of, strata)),
-        "drift": _drift(audit, names, by, strata),
-        "reference": {s: {n: np.sort(v).tolist() for n, v in peaks.items()} for s, peaks in by.items()},
+        "audit": tuple(_realised(audit, value_of, strata)),
+        "drift": _drift(audit, maxima, parts, strata),
+        "reference": reference,
     }
 
 
-def _realised(
-    audit: Sequence[Outcome], names: Sequence[str], limits: dict[tuple[str, str], float], strata: str
-) -> Iterator[Realised]:
+def _by_place(episodes: Sequence[Outcome], parts: Mapping[Place, float], strata: Strata) -> dict[Place, np.ndarray]:
+    """Maxima by rule and stratum: one an episode of the stratum, and one an episode where strata are of tokens."""
+    found: dict[Place, list[float]] = {}
+    for outcome in episodes:
+        maxima = outcome.maxima(strata)
+        places = list(parts) if strata in ("role", "phase") else list(maxima)
+        for place in places:
+            found.setdefault(place, []).append(maxima.get(place, FLOOR))
+    return {place: np.array(values) for place, values in found.items()}
+
+
+def _limits(
+    values: np.ndarray, share: float, delta: float, promise: Promise, stratum: str
+) -> tuple[float, float | None]:
+    """The two promises' thresholds; the second is None where it is not asked for and the episodes do not suffice."""
+    where = "" if stratum == ALL else f" (stratum {stratum!r})"
+    try:
+        average = threshold(values, share)
+    except AffectscopeError as error:
+        raise AffectscopeError(f"{error}{where}") from error
+    try:
+        return average, pac_threshold(values, share, delta)
+    except AffectscopeError as error:
+        if promise == "this":
+            raise AffectscopeError(f"{error}{where}") from error
+        return average, None
+
+
+def _realised(audit: Sequence[Outcome], limits: dict[Place, float], strata: Strata) -> Iterator[Realised]:
     """Alarms on the audit set: of any rule, of each, and of any by each tag that was told."""
+    maxima = {o.id: o.maxima(strata) for o in audit}
+    names = sorted({rule for rule, _ in limits})
 
     def crossed(o: Outcome, some: Sequence[str]) -> bool:
-        return any(o.peaks[name] > limits.get((name, o.stratum(strata)), np.inf) for name in some)
+        return any(v > limits.get(place, np.inf) for place, v in maxima[o.id].items() if place[0] in some)
 
     parts: list[tuple[str, Sequence[str], Sequence[Outcome]]] = [("all", names, audit)]
     parts += [(f"rule {name}", [name], audit) for name in names]
@@ -96,17 +152,21 @@ def _realised(
 
 
 def _drift(
-    audit: Sequence[Outcome], names: Sequence[str], by: dict[str, dict[str, np.ndarray]], strata: str
+    audit: Sequence[Outcome], maxima: dict[Place, np.ndarray], parts: Mapping[Place, float], strata: Strata
 ) -> dict[str, float]:
-    """Each rule's martingale over the audit episodes: its highest capital (100 would say: recalibrate)."""
+    """A martingale for each rule (and stratum of tokens) over the audit episodes: its highest capital.
+
+    100 would say: recalibrate.
+    """
     found = {}
-    for name in names:
+    for rule, stratum in parts:
         martingale = Martingale()
         for o in audit:
-            if (stratum := o.stratum(strata)) in by:
+            place = (rule, stratum if strata in ("role", "phase") else episode_stratum(strata, o.tags, o.prompt))
+            if place in maxima:
                 tie = int(o.id[:8], 16) / 2**32 if _is_hex(o.id) else 0.5
-                martingale = martingale.step(p_value(by[stratum][name], o.peaks[name], tie))
-        found[name] = round(martingale.highest, 4)
+                martingale = martingale.step(p_value(maxima[place], o.maxima(strata).get(place, FLOOR), tie))
+        found[rule if stratum == ALL else f"{rule}, {stratum}"] = round(martingale.highest, 4)
     return found
 
 

@@ -39,14 +39,15 @@ def trace_of(
     settings: Mapping[str, Any],
     tags: Mapping[str, str] | None = None,
     keep_content: bool = False,
+    since: int = 0,
 ) -> Trace:
-    """The trace of an episode.
+    """The trace of an episode, or of its part from position ``since`` on.
 
     Args:
         times: when it began and ended, seconds since the epoch by the machine's clock.
         keep_content: keep the tokens and their text; otherwise neither leaves this function.
     """
-    readings, read = watch.readings, watch.monitor.read
+    readings, read = [r for r in watch.readings if r.step.position >= since], watch.monitor.read
     shape = (0, len(read.probes), len(read.concepts))
     z = np.stack([r.z for r in readings]) if readings else np.zeros(shape, np.int8)
     return Trace(
@@ -61,7 +62,7 @@ def trace_of(
         roles=tuple(r.step.role for r in readings),
         phases=tuple(r.step.phase for r in readings),
         generated=np.array([r.step.generated for r in readings], dtype=bool),
-        events=tuple(watch.events),
+        events=tuple(e for e in watch.events if e.position >= since),
         settings=dict(settings),
         tags=dict(tags or {}),
         texts=tuple(r.step.text for r in readings) if keep_content else None,

@@ -35,7 +35,8 @@ def restore(units: np.ndarray) -> np.ndarray:
 class Event:
     """Something that happened at a token: ``kind`` is ``alarm`` or ``fault``; ``detail`` holds plain values.
 
-    An alarm's detail: ``rule``, ``statistic``, ``threshold``, ``alpha``, ``stratum``. A fault's: ``fault``, ``cause``.
+    An alarm's detail: ``rule``, ``statistic``, ``threshold``, ``alpha``, ``stratum``, and ``promised``: whether it fell
+    within the tokens that the promise covers. A fault's: ``fault``, ``cause``.
     """
 
     position: int
