@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test long check bench docs clean
+.PHONY: help setup demo test long check bench peers docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -46,6 +46,10 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 	$(BIN)/python bench/steering.py
 	$(BIN)/python bench/monitoring.py
 	$(BIN)/python bench/startup.py
+
+peers: setup ## Our monitor beside another's, which is kept out of the environment
+	$(PIP) --no-deps --upgrade --target .peers saklas==5.3.0
+	PYTHONPATH=.peers $(BIN)/python bench/peers.py
 
 docs: setup ## Write docs/experiments.md from the registry
 	$(BIN)/python docs/experiments.py

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from affectscope.concepts.episodes import Opening
     from affectscope.engines.base import Sampling
     from affectscope.engines.transformers import TransformersEngine
+    from affectscope.monitoring.drift import Drift
     from affectscope.monitoring.monitor import Monitor, Watch
 
 SHOWN = 14
@@ -64,14 +65,17 @@ def monitor_all(
     settings: dict[str, Any],
     store: Any = None,
     keep_content: bool = False,
+    drift: Drift | None = None,
 ) -> list[dict[str, Any]]:
     """Run every opening, save each trace as it ends, and give a summary of each in the order of the openings.
+
+    ``drift`` is given every episode that could be read.
 
     Raises:
         AffectscopeError: a trace could not be saved.
     """
     from affectscope.monitoring.calibrate import request_of
-    from affectscope.monitoring.promise import episode_stratum
+    from affectscope.monitoring.outcome import episode_stratum, outcome_of
     from affectscope.monitoring.recording import trace_of
 
     tags = {o.id: o.tags for o in openings}
@@ -107,10 +111,19 @@ def monitor_all(
                         keep_content,
                     )
                 )
+            if drift is not None and not done[row.name]["faults"]:
+                drift.add(outcome_of(row.watch, row.name, tags[row.name]))
             row.watch.readings[:-16] = []  # the table shows the last ones; the rest is in the store
             del rows[row.name]
         table.draw(list(latest), done, force=True)
     return [done[o.id] for o in openings]
+
+
+def drift_text(drift: Drift) -> str:
+    """What the episodes of a run say about the calibration, in a line."""
+    if drift.recalibrate:
+        return f"drift: these are not like the episodes calibrated on (evidence {drift.evidence:,.0f}): recalibrate, the promise may not hold"
+    return f"drift: none shown (evidence {drift.evidence:.1f}; 100 would say: recalibrate)"
 
 
 def summary_text(rows: Sequence[dict[str, Any]], place: str) -> str:

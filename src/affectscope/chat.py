@@ -129,7 +129,7 @@ def answer(chat: Chat, console: Any, text: str) -> None:
     """One turn: the reply streams in colour; Control-C ends it and keeps what was said."""
     from affectscope.engines.base import Request
     from affectscope.monitoring.conversation import Conversation
-    from affectscope.monitoring.promise import episode_stratum
+    from affectscope.monitoring.outcome import episode_stratum
     from affectscope.monitoring.trace import restore
 
     turns = [*chat.messages, Message("user", text)]

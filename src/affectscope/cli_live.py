@@ -246,10 +246,11 @@ def monitor(
     as_json: JsonOpt = False,
 ) -> None:
     """Run many conversations through a model, watch them in a table, and keep their traces."""
-    from affectscope.batch import monitor_all, summary_text
+    from affectscope.batch import drift_text, monitor_all, summary_text
     from affectscope.concepts.episodes import read_openings
     from affectscope.engines.transformers import TransformersEngine
     from affectscope.monitoring.calibration import load_calibration
+    from affectscope.monitoring.drift import Drift
     from affectscope.monitoring.monitor import monitor as watching_of
     from affectscope.monitoring.recording import settings_of
     from affectscope.vectors.artefact import load_vectors
@@ -264,11 +265,15 @@ def monitor(
     loaded = load_for(found, model, dtype, device, blocks, final_norm)
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
     settings = settings_of(found, watching.layer, how, limits)
-    if limits and (told := limits.differs(how)):
-        say(told)
+    differs = limits.differs(how) if limits else ""
+    if differs:
+        say(differs)
+    drift = Drift(limits.reference, limits.strata) if limits and not differs else None
     with _store(store, readings) as kept:
         engine = TransformersEngine(loaded, watching.read, slots)
-        rows = monitor_all(engine, watching, openings, how, settings, kept, keep_content)
+        rows = monitor_all(engine, watching, openings, how, settings, kept, keep_content, drift)
+    if drift:
+        say(drift_text(drift))
     show(rows, as_json, summary_text(rows, store))
 
 

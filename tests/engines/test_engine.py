@@ -225,6 +225,16 @@ def test_stop_strings_end_the_reply_before_themselves(tiny):
     assert len([s for s in steps if s.generated]) < 24
 
 
+def test_a_reply_may_be_empty(tiny):
+    engine = TransformersEngine(tiny)
+    engine._ends = frozenset(range(tiny.network.config.vocab_size))
+    generation = engine.generate(Request("w1 w2", Sampling(max_tokens=4)))
+    steps = list(generation)
+    assert generation.finished == "end"
+    assert generation.text == ""
+    assert not any(step.generated for step in steps)
+
+
 def test_a_cancelled_episode_frees_its_slot(tiny):
     model = tiny("llama")
     engine = TransformersEngine(model, slots=1)

@@ -15,7 +15,9 @@ from affectscope.monitoring.conformal import (
     threshold,
 )
 from affectscope.monitoring.detectors import FLOOR, Cusum, statistics
-from affectscope.monitoring.promise import Outcome, judged, shares
+from affectscope.monitoring.drift import Drift
+from affectscope.monitoring.outcome import Outcome
+from affectscope.monitoring.promise import judged, shares
 
 
 def test_the_threshold_is_the_right_order_statistic():
@@ -187,3 +189,22 @@ def test_an_episode_without_a_stratum_reached_nothing_in_it():
     found = judged(some, some, shares(["r"], 0.05, {"r": ["user"]}), 0.05, "average", "role")
     assert [t.episodes for t in found["thresholds"]] == [400]
     assert found["reference"]["user"]["r"][0] == FLOOR
+
+
+@pytest.mark.parametrize("strata", ["none", "domain"])
+def test_drift_is_found_and_its_absence_is_not(strata):
+    rng = np.random.default_rng(3)
+    both = _outcomes(rng, 200) + _outcomes(rng, 200, 3.0, "b")
+    reference = judged(both, both, shares(["r", "s"], 0.05), 0.05, "average", strata)["reference"]
+    still, moved = Drift(reference, strata), Drift(reference, strata)
+    fresh = _outcomes(rng, 200) + _outcomes(rng, 200, 3.0, "b")
+    for i in rng.permutation(400):
+        still.add(fresh[i])
+    assert not still.recalibrate
+    assert set(still.capital) == {"r", "s"}
+    for outcome in _outcomes(rng, 200, 4.5, "b"):
+        moved.add(outcome)
+    assert moved.recalibrate
+    unknown = Drift(reference, "domain")
+    unknown.add(Outcome("x", {"domain": "night"}, 1, 1, {"r": {"all": 9.0}, "s": {"all": 9.0}}))
+    assert unknown.capital == {"r": 1.0, "s": 1.0} or strata == "none"

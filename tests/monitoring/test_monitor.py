@@ -178,6 +178,8 @@ def test_the_held_out_probe_is_seen_by_no_rule(watched):
     [
         (lambda m: step(0, {}), "missing layer"),
         (lambda m: step(0, {m.layer: np.full((2, len(m.read.concepts)), np.nan, np.float32)}), "nan"),
+        (lambda m: step(0, {m.layer: np.full((2, len(m.read.concepts)), np.inf, np.float32)}), "nan"),
+        (lambda m: step(0, {m.layer: np.zeros((2, len(m.read.concepts)), np.float32)}), "zeros"),
         (lambda m: step(0, {m.layer: np.zeros((1, 2), np.float32)}), "wrong shape"),
         (lambda m: step(4, {m.layer: m.standard.mean[:, 0]}), "missing steps"),
     ],

@@ -30,7 +30,8 @@ from affectscope.monitoring.calibration import Calibration, EpisodeSet, spec_of
 from affectscope.monitoring.checkpoint import Checkpoint, Train
 from affectscope.monitoring.conformal import pac_threshold, threshold
 from affectscope.monitoring.monitor import Monitor, Standard, Strata, token_stratum
-from affectscope.monitoring.promise import Outcome, Place, Promise, episode_stratum, judged, shares
+from affectscope.monitoring.outcome import Outcome, Place, episode_stratum, outcome_of
+from affectscope.monitoring.promise import Promise, judged, shares
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
 from affectscope.vectors.baseline import FEWEST_TOKENS, SINK_NORM, cell
@@ -107,9 +108,7 @@ def outcomes(engine: Engine, monitor: Monitor, openings: Sequence[Opening], samp
                 cause = faults[0].detail["cause"]
                 raise AffectscopeError(f"an episode could not be read ({cause}): load the model with --dtype float32")
             continue
-        watch = watches.pop(generation.id)
-        prompt = len(watch.readings) - watch.generated
-        yield Outcome(generation.id, tags[generation.id], prompt, watch.generated, watch.peaks)
+        yield outcome_of(watches.pop(generation.id), generation.id, tags[generation.id])
 
 
 def calibrate(

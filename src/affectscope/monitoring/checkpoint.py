@@ -10,7 +10,7 @@ import numpy as np
 
 from affectscope.files import disk_errors
 from affectscope.monitoring.monitor import Standard
-from affectscope.monitoring.promise import Outcome
+from affectscope.monitoring.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,8 @@ class Watch:
             return missing, _fault(step, "wrong shape", f"scores of shape {list(scores.shape)}, not {list(shape)}")
         if not np.isfinite(scores).all():
             return missing, _fault(step, "nan", "NaN or Inf in the scores")
+        if not scores.any():
+            return missing, _fault(step, "zeros", "every score is exactly 0: nothing was read")
         norm = step.norms.get(monitor.layer, monitor.mean_norm)
         if norm > SINK_NORM * monitor.mean_norm:  # an attention sink is no reading of anything
             return np.zeros(shape, np.int8), None

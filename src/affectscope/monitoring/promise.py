@@ -6,52 +6,19 @@ Everything here is a pure function of episode outcomes, so a simulation can use 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from affectscope.errors import AffectscopeError
 from affectscope.monitoring.calibration import Realised, Threshold
-from affectscope.monitoring.conformal import Martingale, interval, p_value, pac_threshold, threshold
+from affectscope.monitoring.conformal import interval, pac_threshold, threshold
 from affectscope.monitoring.detectors import FLOOR
+from affectscope.monitoring.drift import Drift
 from affectscope.monitoring.monitor import ALL, Strata
+from affectscope.monitoring.outcome import Outcome, Place
 
 Promise = Literal["average", "this"]
-Place = tuple[str, str]
-"""A rule and a stratum: what has a threshold."""
-LENGTHS = (("short", 64), ("medium", 192))
-"""Length strata by tokens of the prompt, known before the first reading; beyond the last: ``long``."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One episode: its tags and length, and each rule's highest statistic ``{rule: {stratum: peak}}``.
-
-    The inner strata are those of tokens (by role or phase); ``all`` where tokens are not told apart.
-    """
-
-    id: str
-    tags: dict[str, str]
-    prompt: int
-    generated: int
-    peaks: dict[str, dict[str, float]]
-
-    def maxima(self, strata: Strata) -> dict[Place, float]:
-        """Its highest statistics by rule and stratum; a rule that saw no token reached nothing."""
-        mine = episode_stratum(strata, self.tags, self.prompt)
-        found = {}
-        for rule, peaks in self.peaks.items():
-            for stratum, peak in (peaks or {ALL: FLOOR}).items():
-                found[rule, mine if stratum == ALL else stratum] = max(peak, FLOOR)
-        return found
-
-
-def episode_stratum(by: Strata, tags: Mapping[str, str], prompt: int) -> str:
-    """The stratum of an episode with these tags and ``prompt`` tokens; ``all`` where episodes are not told apart."""
-    if by == "length":
-        return next((name for name, most in LENGTHS if prompt <= most), "long")
-    return tags.get("domain", "unknown") if by == "domain" else ALL
 
 
 def shares(names: Sequence[str], alpha: float, seen: Mapping[str, Sequence[str]] | None = None) -> dict[Place, float]:
@@ -93,11 +60,14 @@ def judged(
     reference: dict[str, dict[str, list[float]]] = {}
     for (rule, stratum), values in maxima.items():
         reference.setdefault(stratum, {})[rule] = np.sort(values).tolist()
+    drift = Drift(reference, strata)
+    for outcome in audit:
+        drift.add(outcome)
     value_of = {(t.rule, t.stratum): t.value for t in limits}
     return {
         "thresholds": tuple(limits),
         "audit": tuple(_realised(audit, value_of, strata)),
-        "drift": _drift(audit, maxima, parts, strata),
+        "drift": drift.capital,
         "reference": reference,
     }
 
@@ -149,26 +119,3 @@ def _realised(audit: Sequence[Outcome], limits: dict[Place, float], strata: Stra
         yield Realised(
             part=part, episodes=len(episodes), alarms=alarms, rate=alarms / max(len(episodes), 1), low=low, high=high
         )
-
-
-def _drift(
-    audit: Sequence[Outcome], maxima: dict[Place, np.ndarray], parts: Mapping[Place, float], strata: Strata
-) -> dict[str, float]:
-    """A martingale for each rule (and stratum of tokens) over the audit episodes: its highest capital.
-
-    100 would say: recalibrate.
-    """
-    found = {}
-    for rule, stratum in parts:
-        martingale = Martingale()
-        for o in audit:
-            place = (rule, stratum if strata in ("role", "phase") else episode_stratum(strata, o.tags, o.prompt))
-            if place in maxima:
-                tie = int(o.id[:8], 16) / 2**32 if _is_hex(o.id) else 0.5
-                martingale = martingale.step(p_value(maxima[place], o.maxima(strata).get(place, FLOOR), tie))
-        found[rule if stratum == ALL else f"{rule}, {stratum}"] = round(martingale.highest, 4)
-    return found
-
-
-def _is_hex(name: str) -> bool:
-    return len(name) >= 8 and all(c in "0123456789abcdef" for c in name[:8])
