@@ -226,8 +226,9 @@ def test_stop_strings_end_the_reply_before_themselves(tiny):
 
 
 def test_a_reply_may_be_empty(tiny):
-    engine = TransformersEngine(tiny)
-    engine._ends = frozenset(range(tiny.network.config.vocab_size))
+    model = tiny("llama")
+    engine = TransformersEngine(model)
+    engine._ends = frozenset(range(model.network.config.vocab_size))
     generation = engine.generate(Request("w1 w2", Sampling(max_tokens=4)))
     steps = list(generation)
     assert generation.finished == "end"
