@@ -306,6 +306,21 @@ def test_nan_in_the_network_ends_the_episode_as_a_fault(tokenizer):
     assert generation.finished == "fault"
 
 
+def test_an_episode_waits_for_its_reader_while_others_run(tiny):
+    """What a reader decides on a token comes before the next draw, whoever else drives the engine meanwhile."""
+    model = tiny("llama")
+    engine = TransformersEngine(model, slots=3)
+    first = engine.generate(Request("w1 w2 w3", Sampling(temperature=0, max_tokens=6)))
+    for step in first:
+        if step.generated:
+            break
+    list(engine.generate(Request("w4 w5", Sampling(temperature=0, max_tokens=6))))
+    (fork,) = first.fork(1)
+    list(fork)
+    assert len(first.ids) == 1
+    assert len(list(first)) == 5
+
+
 def test_threads_that_read_at_once_get_their_own_steps(tiny):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -42,6 +42,7 @@ class Episode:
     logits: Tensor | None = None
     queue: deque[TokenStep] = field(default_factory=deque)
     taken: float = field(default_factory=time.monotonic)  # when a step was last taken
+    wanted: bool = True  # whoever reads it has taken everything and asks for more
     reply: str = ""
     phase: str = ""  # of the reply's next tokens, once it is sure
     finished: str = ""
@@ -51,6 +52,11 @@ class Episode:
     def ids(self) -> list[int]:
         """Token ids of prompt and reply so far."""
         return self.tokens.ids
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may run. With ``ahead`` 0 only when its reader asks: until then what it decides comes first."""
+        return len(self.queue) <= self.request.ahead if self.request.ahead else self.wanted
 
     def dosed(self, start: int, stop: int) -> list[tuple[int, int, Steering]]:
         """The doses that concern positions ``start`` to ``stop``, as ``(first, end, steering)``."""
@@ -122,6 +128,7 @@ class Episode:
             doses=list(self.doses),
             slot=-1,
             queue=deque(),
+            wanted=False,
         )
 
 

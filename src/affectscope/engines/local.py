@@ -59,6 +59,7 @@ class LocalGeneration:
         """A step that is there already, or None."""
         with self._engine.lock:
             if not self.episode.queue:
+                self.episode.wanted = True
                 return None
             self.episode.taken = time.monotonic()
             return self.episode.queue.popleft()

@@ -78,8 +78,10 @@ class Reader:
         self._anatomy, self.read = anatomy, read
         device = next(anatomy.blocks.parameters()).device
         weights, offsets = read.on_cpu
-        self._weights, self._offsets = weights.to(device), offsets.to(device)
-        self._found: dict[int, Tensor] = {}
+        # A row a score, which is how one token's product runs fastest; much of watching's cost is reading this matrix.
+        self._weights = weights.transpose(1, 2).contiguous().to(device)
+        self._offsets = -offsets.to(device)
+        self._found: dict[int, tuple[Tensor, Tensor]] = {}
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
@@ -99,8 +101,10 @@ class Reader:
         """``{layer: (scores [tokens, probes, concepts], norms [tokens])}`` of the last forward pass, once."""
         found, self._found = self._found, {}
         shape = (-1, len(self.read.probes), len(self.read.concepts))
-        arrays = {layer: both.cpu().numpy() for layer, both in found.items()}
-        return {layer: (both[:, 1:].reshape(shape), both[:, 0]) for layer, both in arrays.items()}
+        return {
+            layer: (scores.cpu().numpy().reshape(shape), norms.cpu().numpy())
+            for layer, (scores, norms) in found.items()
+        }
 
     def _hook(self, layer: int, place: int) -> Callable[[object, object, object], None]:
         weights, offsets = self._weights[place], self._offsets[place]
@@ -108,7 +112,11 @@ class Reader:
         def see(_module: object, _args: object, output: object) -> None:
             stream = block_output(output)
             flat = stream.reshape(-1, stream.shape[-1]).float()
-            scores = torch.addmm(offsets, flat, weights, beta=-1)
-            self._found[layer] = torch.cat([flat.norm(dim=-1, keepdim=True), scores], dim=1)
+            scores = (
+                torch.addmv(offsets, weights, flat[0])[None]
+                if len(flat) == 1
+                else torch.nn.functional.linear(flat, weights, offsets)
+            )
+            self._found[layer] = scores, torch.linalg.vector_norm(flat, dim=-1)
 
         return see

@@ -1,7 +1,7 @@
 """The engine over a transformers model: its own loop, its own cache, many episodes in one forward pass.
 
 1. Whoever waits for a step drives the loop, under one lock: no thread of its own, nothing runs that nobody wants.
-2. A pass takes every episode that has room in its queue: a piece of a prompt, or the token drawn last.
+2. A pass takes every episode whose reader wants more: a piece of a prompt, or the token drawn last.
 3. Scores are taken inside the pass; each token becomes a step. Its successor is drawn at the *next* pass, so that
    whatever was decided in between (a dose, a stop, a fork) comes before the draw.
 """
@@ -98,7 +98,7 @@ class TransformersEngine:
         episodes: list[Episode] = []
         budget = TOKEN_BUDGET
         for episode in [e for e in self._slots if e is not None]:
-            if len(episode.queue) > episode.request.ahead or budget <= 0:
+            if not episode.ready or budget <= 0:
                 continue
             if episode.logits is not None and not self._draw(episode):
                 continue
@@ -196,6 +196,7 @@ class TransformersEngine:
                 norms={layer: float(norms[row]) for layer, (_, norms) in scores.items()},
             )
             episode.queue.append(step)
+            episode.wanted = False
         episode.cached, episode.told = segment.stop, max(episode.told, segment.stop)
 
     def _admit(self) -> None:
@@ -203,7 +204,7 @@ class TransformersEngine:
         if self._waiting and None not in self._slots:
             now = time.monotonic()
             for episode in [e for e in self._slots if e is not None]:
-                if len(episode.queue) > episode.request.ahead and now - episode.taken > PATIENCE:
+                if not episode.ready and now - episode.taken > PATIENCE:
                     self._free(episode)
                     episode.cached, episode.logits = 0, None
                     self._waiting.append(episode)

@@ -14,7 +14,8 @@ from affectscope.monitoring.monitor import ALL, Monitor, Reading, Watch
 
 
 class Conversation:
-    """One conversation's watch. ``turn`` is the position at which the last turn began.
+    """One conversation's watch. ``turn`` is the position at which the last turn began, ``place`` where the token read last
+    stands in its own generation.
 
     Args:
         stratum: see :meth:`~affectscope.monitoring.monitor.Monitor.episode`.
@@ -24,7 +25,7 @@ class Conversation:
     def __init__(self, monitor: Monitor, stratum: str = ALL, spent: int = 0) -> None:
         self.watch: Watch = monitor.episode(stratum)
         self.watch.generated = spent
-        self.turn = 0
+        self.turn = self.place = 0
 
     def read(self, steps: Iterable[TokenStep]) -> Iterator[Reading]:
         """Readings of a turn's new tokens, as they come. A template that leaves out what was said (an earlier thought)
@@ -32,7 +33,7 @@ class Conversation:
         known = [reading.step.token for reading in self.watch.readings]
         self.turn, same = len(known), True
         for step in steps:
-            place = step.position
+            self.place = place = step.position
             same = same and not step.generated and place < len(known) and known[place] == step.token
             if not same:
                 yield self.watch.read(replace(step, position=len(self.watch.readings)))

@@ -9,8 +9,10 @@ The held-out probe is read beside and no rule ever sees it. What cannot be read 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy as np
 from affectscope.engines.base import TokenStep
 from affectscope.engines.readout import Readout, readout
 from affectscope.monitoring.detectors import RULES, Rule
-from affectscope.monitoring.trace import MISSING, STEP, Event, quantise
+from affectscope.monitoring.trace import LIMIT, MISSING, STEP, Event
 from affectscope.vectors.artefact import PROBES, ConceptVectors
 from affectscope.vectors.baseline import POOLED_CELL, SINK_NORM, cell
 
@@ -27,6 +29,7 @@ Strata = Literal["none", "domain", "length", "role", "phase"]
 """What thresholds are told apart by: the episode's own kind (domain, length of its prompt), or the token's place in it."""
 ALL = "all"
 """The stratum of everything, where nothing is told apart."""
+_HIGHEST, _LOWEST = np.float32(LIMIT), np.float32(-LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,14 @@ class Standard:
     mean: np.ndarray
     std: np.ndarray
     source: str = "neutral texts"
+
+    @cached_property
+    def units(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Of each cell ``scale`` and ``shift`` ``[probes, concepts]``: a z in units of ``STEP`` is score * scale - shift."""
+        scale = np.float32(1 / STEP) / self.std
+        shift = self.mean * scale
+        cells = range(self.mean.shape[1])
+        return tuple((np.ascontiguousarray(scale[:, c]), np.ascontiguousarray(shift[:, c])) for c in cells)
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,8 @@ class Watch:
         self._next = 0
         self._policy = monitor.read.probes.index(monitor.policy)
         self._plain = np.array([probe == "vectors" for probe in monitor.read.probes])
+        self._cosines = bool(self._plain.any())
+        self._shape = (len(monitor.read.probes), len(monitor.read.concepts))
 
     def peak(self, rule: str) -> float:
         """A rule's highest statistic so far, in any stratum; -inf before it saw a token."""
@@ -136,8 +149,7 @@ class Watch:
         if step.position < self._next:
             stale = _fault(step, "stale step", f"position {step.position} came again, {self._next} was expected")
             self.events.append(stale)
-            shape = (len(self.monitor.read.probes), len(self.monitor.read.concepts))
-            return Reading(step, np.full(shape, MISSING, np.int8), (stale,))
+            return Reading(step, np.full(self._shape, MISSING, np.int8), (stale,))
         events = []
         if step.position > self._next:
             events.append(_fault(step, "missing steps", f"positions {self._next} to {step.position - 1} never came"))
@@ -166,26 +178,35 @@ class Watch:
 
     def _units(self, step: TokenStep) -> tuple[np.ndarray, Event | None]:
         monitor = self.monitor
-        shape = (len(monitor.read.probes), len(monitor.read.concepts))
-        missing = np.full(shape, MISSING, np.int8)
-        scores = step.scores.get(monitor.layer)
+        shape, scores = self._shape, step.scores.get(monitor.layer)
+        fault = None
         if scores is None:
-            return missing, _fault(step, "missing layer", f"layer {monitor.layer} was not read")
-        if scores.shape != shape:
-            return missing, _fault(step, "wrong shape", f"scores of shape {list(scores.shape)}, not {list(shape)}")
-        if not np.isfinite(scores).all():
-            return missing, _fault(step, "nan", "NaN or Inf in the scores")
-        if not scores.any():
-            return missing, _fault(step, "zeros", "every score is exactly 0: nothing was read")
+            fault = _fault(step, "missing layer", f"layer {monitor.layer} was not read")
+        elif scores.shape != shape:
+            fault = _fault(step, "wrong shape", f"scores of shape {list(scores.shape)}, not {list(shape)}")
+        elif not math.isfinite(
+            np.add.reduce(scores, axis=None)
+        ):  # one look at each score; which is at fault does not matter
+            fault = _fault(step, "nan", "NaN or Inf in the scores")
+        elif scores[0, 0] == 0 and not scores.any():
+            fault = _fault(step, "zeros", "every score is exactly 0: nothing was read")
+        if scores is None or fault is not None:
+            return np.full(shape, MISSING, np.int8), fault
         norm = step.norms.get(monitor.layer, monitor.mean_norm)
         if norm > SINK_NORM * monitor.mean_norm:  # an attention sink is no reading of anything
             return np.zeros(shape, np.int8), None
-        if self._plain.any():  # the baseline of the plain vectors is one of cosines
+        if self._cosines:  # the baseline of the plain vectors is one of cosines
             scores = np.where(self._plain[:, None], scores / max(norm, 1e-12), scores)
         # The first token of all is like no other, and no baseline counts it.
         place = cell(step.role, step.phase, step.index) if step.position else POOLED_CELL
-        standard = monitor.standard
-        return quantise((scores - standard.mean[:, place]) / standard.std[:, place]), None
+        scale, shift = monitor.standard.units[place]
+        # Ufuncs in place: after a forward pass every line of this is cold, and numpy's wrappers cost more than the work.
+        z = np.multiply(scores, scale)
+        np.subtract(z, shift, out=z)
+        np.rint(z, out=z)
+        np.minimum(z, _HIGHEST, out=z)
+        np.maximum(z, _LOWEST, out=z)
+        return z.astype(np.int8), None
 
     def _alarms(self, step: TokenStep, units: np.ndarray) -> list[Event]:
         """Events of rules that cross their threshold here for the first time, or that see what has no threshold."""
@@ -208,13 +229,21 @@ class Watch:
 
     def _statistics(self, step: TokenStep, units: np.ndarray) -> list[tuple[str, str, float, float]]:
         """Each rule that sees this token: its name and stratum, its highest statistic before, and its statistic now."""
-        found = []
-        policy, stratum = units[self._policy], self._stratum(step)
-        for place, rule in enumerate(self.monitor.rules):
-            if not rule.sees(step.role, step.phase, step.generated):
-                continue
+        found: list[tuple[str, str, float, float]] = []
+        seeing = [
+            (place, rule)
+            for place, rule in enumerate(self.monitor.rules)
+            if rule.sees(step.role, step.phase, step.generated)
+        ]
+        if not seeing:
+            return found
+        policy, stratum = units[self._policy].tolist(), self._stratum(step)
+        for place, rule in seeing:
             # Summed concept by concept: a matrix product may order the sum otherwise on another machine.
-            value = sum(weight * (int(policy[i]) * STEP) for i, weight in self._terms[place])
+            value = 0.0
+            for i, weight in self._terms[place]:
+                value += weight * policy[i]
+            value *= STEP
             self._states[place], statistic = rule.detector.step(self._states[place], value)
             peaks = self.peaks[rule.name]
             before = peaks.get(stratum, -np.inf)
