@@ -1,0 +1,362 @@
+"""The only place where engine, monitor and guard meet, and the only one with effects. One session is one conversation.
+
+1. A token is read, the guard decides, the record is written, and only then is anything done.
+2. Text is released when ``hold_back`` newer tokens were read without an objection; what was not released can be taken back.
+3. A tool call stands before the barrier: it leaves when every token that led to it was read and nothing is unresolved.
+4. Words put in by an action, and what tools answer, make the model speak again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+from affectscope.concepts.neutral import Message
+from affectscope.engines.base import Engine, Generation, Request, Sampling
+from affectscope.errors import AffectscopeError
+from affectscope.guarding.dosing import Dosing, layers_for
+from affectscope.guarding.events import FAULTS, Answer, Fault, Time, Token, Tool, Turn
+from affectscope.guarding.forks import Branch, pairs
+from affectscope.guarding.ladder import LATCH, Act, Decision
+from affectscope.guarding.recorder import Recorder
+from affectscope.guarding.tools import Call, call_in, run
+from affectscope.monitoring.conversation import Conversation
+from affectscope.monitoring.monitor import ALL, HELD_OUT, Monitor, Reading
+from affectscope.monitoring.trace import MISSING
+from affectscope.vectors.artefact import ConceptVectors
+
+MOST = 8
+"""Replies of one turn: after words put in, and after tools. A model that never comes to an end is stopped."""
+TOOL_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person is asked: approve or deny ``request``. ``call`` is the tool call that waits, if one does."""
+
+    request: str
+    reason: str
+    seconds: int
+    text: str
+    call: Call | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What comes out: released ``text``; ``retract`` (what was released of this reply is taken back); or what happened."""
+
+    kind: Literal["text", "retract", "decision", "tool", "message", "end"]
+    text: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Reply:
+    """One reply while it is being written. ``held`` are tokens not released: place in the generation, text."""
+
+    generation: Generation
+    turns: tuple[Message, ...]
+    held: deque[tuple[int, str]] = field(default_factory=deque)
+    released: str = ""
+    inserted: Message | None = None
+    keep: bool = True
+    stopped: str = ""
+
+    def release(self, all_but: int) -> str:
+        """Take out of the buffer what is old enough."""
+        text = "".join(self.held.popleft()[1] for _ in range(len(self.held) - all_but))
+        self.released += text
+        return text
+
+
+class Session:
+    """A guarded conversation. State belongs to it alone; use it from one thread.
+
+    Args:
+        engine: with ``monitor.read`` as its read-out.
+        monitor: computes the policy's rules, with the thresholds of the guard.
+        recorder: the guard, and where it is recorded.
+        tools: plain functions by name.
+        ask: puts a question before a person and returns ``approved`` or ``denied``, or None for no answer; without one
+            every question is denied at once.
+        clock: seconds, by a clock that cannot jump.
+
+    Raises:
+        AffectscopeError: no layer that a dose may enter.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        vectors: ConceptVectors,
+        monitor: Monitor,
+        recorder: Recorder,
+        *,
+        sampling: Sampling | None = None,
+        tools: Mapping[str, Callable[..., Any]] | None = None,
+        ask: Callable[[Question], str | None] | None = None,
+        tool_seconds: float = TOOL_SECONDS,
+        stratum: str = ALL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.id = uuid4().hex
+        self.engine, self.monitor, self.recorder = engine, monitor, recorder
+        self.policy = recorder.guard.policy
+        self.sampling, self.tools, self.ask, self.tool_seconds = (
+            sampling or Sampling(),
+            dict(tools or {}),
+            ask,
+            tool_seconds,
+        )
+        self.conversation = Conversation(monitor, stratum)
+        limits = self.policy.limits
+        self.dosing = Dosing(vectors, layers_for(vectors, monitor.layer, limits.allow_contaminated), limits.s_max)
+        self._clock, self._began, self._turns = clock, clock(), 0
+        self._forked = False
+        self._columns = [monitor.read.concepts.index(c) for c in self.policy.watch_list]
+        probes = monitor.read.probes
+        self._probes = (probes.index(monitor.policy), probes.index(HELD_OUT))
+
+    @property
+    def stopped(self) -> str:
+        """Why the session is stopped; empty while it is not."""
+        return self.recorder.state.latched
+
+    def reset(self, by: str) -> None:
+        """A person opens a stopped session again."""
+        self._tell(Answer(LATCH, "reset", by))
+
+    def stream(self, messages: Sequence[Message]) -> Iterator[Piece]:
+        """Answer a conversation, piece by piece.
+
+        Raises:
+            AffectscopeError: the session is stopped, or the prompt does not fit the model.
+        """
+        if self.stopped:
+            raise AffectscopeError(f"the session is stopped ({self.stopped}): a person must call reset")
+        self._turns += 1
+        self._tell(Time(self._now()))
+        self._tell(Turn(self._turns))
+        turns = list(messages)
+        for _ in range(MOST):
+            reply = _Reply(self.engine.generate(Request(tuple(turns), self.sampling)), tuple(turns))
+            self.dosing.restart()
+            yield from self._reply(reply)
+            if reply.stopped or self.stopped:
+                yield Piece("end", reply.stopped or "stopped", {"reason": self.stopped})
+                return
+            if reply.inserted is not None:
+                if not reply.keep and reply.released:
+                    yield Piece("retract", reply.released)
+                turns += [Message("assistant", reply.released)] if reply.keep and reply.released else []
+                turns.append(reply.inserted)
+                yield Piece("message", reply.inserted.content, {"role": reply.inserted.role})
+                continue
+            call = call_in(reply.released) if self.tools else None
+            if call is None:
+                yield Piece("end", reply.generation.finished)
+                return
+            answer, told = self._tool(call, reply)
+            yield Piece("tool", answer, told)
+            turns += [Message("assistant", reply.released), Message("tool", answer)]
+        yield Piece("end", "too many replies", {"most": MOST})
+
+    def _reply(self, reply: _Reply) -> Iterator[Piece]:
+        """Run one generation under the guard."""
+        steps = self.conversation.read(reply.generation)
+        self._dose(reply)
+        while (reading := self._next(steps, reply)) is not None:
+            self.recorder.position = reading.step.position
+            if reading.step.generated:
+                reply.held.append((self.conversation.place, reading.step.text))
+            for decision in self._decide(reading):
+                yield from self._follow(decision, reply)
+            if reply.stopped or reply.inserted is not None:
+                return
+            if reading.step.generated and (text := reply.release(self.policy.limits.hold_back)):
+                yield Piece("text", text)
+            self._dose(reply)
+        if reply.generation.finished == "fault":
+            yield from self._follow(self._tell(Fault("nan", "the network gave no finite logits")), reply)
+        if not reply.stopped and reply.inserted is None and (text := reply.release(0)):
+            yield Piece("text", text)
+
+    def _next(self, steps: Iterator[Reading], reply: _Reply) -> Reading | None:
+        """The next reading. Whatever the engine or the read-out raises is a fault, and so is a silence that is too long."""
+        began = self._clock()
+        try:
+            reading = next(steps, None)
+        except Exception as error:  # whatever it is: the guard is blind from here on
+            reply.generation.stop("fault")
+            self._fail(reply, Fault("probe error", f"{type(error).__name__}: {error}"))
+            return None
+        if self._clock() - began > self.policy.heartbeat:
+            self._fail(reply, Fault("heartbeat", f"no token for {self._clock() - began:.0f} s"))
+        return reading
+
+    def _fail(self, reply: _Reply, fault: Fault) -> None:
+        if any(act.action == "stop" for act in self._tell(fault).acts):
+            reply.generation.stop("stopped")
+            reply.stopped = "stopped"
+
+    def _decide(self, reading: Reading) -> Iterator[Decision]:
+        """What follows from a reading: of its faults, and of itself if it could be read."""
+        for event in reading.events:
+            if event.kind == "fault":
+                name = event.detail["fault"] if event.detail["fault"] in FAULTS else "probe error"
+                yield self._tell(Fault(name, str(event.detail["cause"])))
+        policy, held_out = (reading.z[p, self._columns] for p in self._probes)
+        if (policy != MISSING).all() and (held_out != MISSING).all():
+            step = reading.step
+            yield self._tell(
+                Token(
+                    step.position,
+                    step.role,
+                    step.phase,
+                    step.generated,
+                    tuple(policy.tolist()),
+                    tuple(held_out.tolist()),
+                )
+            )
+
+    def _follow(self, decision: Decision, reply: _Reply) -> Iterator[Piece]:
+        """Do what was decided, the most severe first."""
+        for rule in decision.released:
+            if self.dosing.release(rule):
+                self.recorder.effect(Act(rule, -1, "steer", "modify"), {"dose": "released"}, later=True)
+        if decision.acts or decision.released:
+            yield Piece("decision", decision.reason, decision.plain())
+        for act in decision.acts:
+            if reply.stopped:
+                return
+            self._apply(act, reply)
+
+    def _apply(self, act: Act, reply: _Reply) -> None:
+        """Take one action; one that fails is a fault."""
+        live = _Live(self, reply)
+        part = self.policy.rules.get(act.rule)
+        try:
+            if part is None or act.action != part.ladder[act.rung].action:  # decided by a fault, a budget or a person
+                done = live.stop(self.stopped) if act.action == "stop" else {}
+            else:
+                rung = part.ladder[act.rung]
+                self._counterfactual(act, reply)
+                done = rung.kind.apply(live, rung.options, act.rule, act.request)
+        except Exception as error:  # a plug-in may raise anything
+            self._fail(reply, Fault("action failed", f"{act.action}: {type(error).__name__}: {error}"))
+            return
+        self.recorder.effect(act, done)
+
+    def _counterfactual(self, act: Act, reply: _Reply) -> None:
+        """Once a session, at the first action whose effect forks can show: see ``forks.py``."""
+        count, part = self.policy.counterfactuals, self.policy.rules[act.rule]
+        options = part.ladder[act.rung].options
+        if not count or self._forked or act.action not in ("steer", "offer_exit", "reprompt"):
+            return
+        self._forked = True
+        seeds = [int.from_bytes(hashlib.sha256(f"{self.id}:{i}".encode()).digest()[:6], "big") for i in range(count)]
+        if act.action == "steer":
+            branches = [Branch(dosing=self.dosing.copy()) for _ in seeds]
+            for branch in branches:
+                assert branch.dosing is not None
+                branch.dosing.begin(act.rule, options.concept, options.s, options.ramp, options.ttl)
+        else:
+            said = (Message("assistant", reply.released),) if act.action == "offer_exit" and reply.released else ()
+            turns = (*reply.turns, *said, Message(options.role, options.text))
+            branches = [Branch(messages=turns) for _ in seeds]
+        found = pairs(self.engine, reply.generation, self.monitor, part, branches, self.sampling, seeds)
+        self.recorder.counterfactual(act, found)
+
+    def _dose(self, reply: _Reply) -> None:
+        """Give the generation the steering of its next token, where it changes."""
+        changes, steering = self.dosing.next()
+        if changes:
+            reply.generation.steer(steering)
+
+    def _tool(self, call: Call, reply: _Reply) -> tuple[str, dict[str, Any]]:
+        """A tool call before the barrier: its answer, or that it was held."""
+        name = uuid4().hex[:12]
+        self.recorder.note(tool=call.name, id=name, arguments=self._content(repr(dict(call.arguments))))
+        decision = self._tell(Tool(name, call.name))
+        if decision.verdict == "escalate":
+            decision = self.question(f"tool:{name}", decision.reason, self.policy.barrier.seconds, reply, call)
+        if decision.verdict != "allow":
+            self.recorder.note(tool=call.name, id=name, answer="held")
+            return f"held: {call.name} was not run ({decision.reason})", {"tool": call.name, "held": True}
+        answer = run(self.tools, call, self.tool_seconds)
+        self.recorder.note(tool=call.name, id=name, answer=self._content(answer))
+        return answer, {"tool": call.name, "held": False}
+
+    def question(self, request: str, reason: str, seconds: int, reply: _Reply, call: Call | None = None) -> Decision:
+        """Ask a person and tell the guard the answer; silence, and nobody to ask, is a no."""
+        if self.ask is None:
+            return self._tell(Answer(request, "denied", "nobody: no one can be asked here"))
+        answer = self.ask(Question(request, reason, seconds, reply.released, call))
+        decision = self._tell(Time(self._now()))
+        if all(name != request for name, _ in self.recorder.state.pending):
+            return decision  # it came too late
+        return self._tell(Answer(request, "approved" if answer == "approved" else "denied", "the person asked"))
+
+    def _content(self, text: str) -> str:
+        return self.recorder.evidence.content(text) if self.recorder.evidence is not None else ""
+
+    def _tell(self, event: Any) -> Decision:
+        return self.recorder.tell(event)
+
+    def _now(self) -> int:
+        return int(1000 * (self._clock() - self._began))
+
+
+class _Live:
+    """What an action may do to a reply under way; see :class:`affectscope.guarding.actions.Live`."""
+
+    def __init__(self, session: Session, reply: _Reply) -> None:
+        self._session, self._reply = session, reply
+
+    def steer(self, rule: str, concept: str, s: float, ramp: int, ttl: int) -> dict[str, Any]:
+        """Begin a dose."""
+        return dict(self._session.dosing.begin(rule, concept, s, ramp, ttl))
+
+    def insert(self, role: str, text: str, keep: bool) -> dict[str, Any]:
+        """End this reply and put a message behind it."""
+        self._reply.inserted, self._reply.keep = Message(role, text), keep
+        self._reply.generation.stop("inserted")
+        dropped = len(self._reply.held) if keep else len(self._reply.held) + len(self._reply.released)
+        return {"role": role, "text": self._session._content(text), "kept": keep, "dropped": dropped}
+
+    def resample(self) -> dict[str, Any]:
+        """Take back what was not released."""
+        if not self._reply.held:
+            return {"taken_back": 0}
+        first, count = self._reply.held[0][0], len(self._reply.held)
+        self._reply.held.clear()
+        self._reply.generation.rewind(first)
+        self._session.dosing.restart()
+        return {"taken_back": count}
+
+    def stop(self, reason: str) -> dict[str, Any]:
+        """End the generation; what is held back is dropped."""
+        self._reply.stopped = "stopped"
+        self._reply.generation.stop("stopped")
+        return {"dropped": len(self._reply.held)}
+
+    def ask(self, request: str, reason: str) -> dict[str, Any]:
+        """Ask a person; a no stops the session."""
+        seconds = next(
+            (
+                max(int((d - self._session._now()) / 1000), 1)
+                for n, d in self._session.recorder.state.pending
+                if n == request
+            ),
+            1,
+        )
+        decision = self._session.question(request, reason, seconds, self._reply)
+        for act in decision.acts:
+            if act.action == "stop":
+                self._session.recorder.effect(act, self.stop(decision.reason))
+        return {"answer": "approved" if decision.verdict == "allow" else "denied"}

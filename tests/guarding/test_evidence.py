@@ -1,0 +1,280 @@
+"""Evidence: what is written can be verified, and whatever is done to it afterwards is found, with its line."""
+
+import hashlib
+import json
+import random
+
+import pytest
+import rfc8785
+
+from affectscope.errors import AffectscopeError
+from affectscope.guarding.events import Answer, Fault, Time, Token, Tool, Turn
+from affectscope.guarding.evidence import EVERY, Evidence, canonical
+from affectscope.guarding.keys import CONTENT, PUBLIC, SIGNING, load_keys, load_public, new_keys
+from affectscope.guarding.ladder import Act
+from affectscope.guarding.recorder import Recorder
+from affectscope.guarding.verify import verify
+from tests.guarding.test_ladder import COLD, HOT, guard
+
+
+def header(made):
+    by = {rule: dict(limits) for rule, limits in made.thresholds.items()}
+    return {"policy": made.policy.plain(), "policy_hash": made.policy.hash, "thresholds": by, "strata": made.strata, "horizon": made.horizon}  # fmt: skip
+
+
+def session(path, keys, tokens=60, close=True, seed=0, **more):
+    """A recorded session with alarms, tools, a fault, and effects."""
+    made, rng = guard(), random.Random(seed)
+    recorder = Recorder(made, Evidence(path, keys, header(made), **more))
+    recorder.tell(Time(0))
+    recorder.tell(Turn(1))
+    for at in range(tokens):
+        hot = rng.random() < 0.3
+        decision = recorder.tell(Token(at, "assistant", "answer", True, HOT if hot else COLD, HOT if hot else COLD))
+        for act in decision.acts:
+            recorder.effect(act, {"done": 1})
+        if at % 25 == 20:
+            recorder.tell(Tool(f"t{at}", "shell"))
+        if at == 40:
+            recorder.tell(Fault("zeros", "nothing"))
+    recorder.note(arguments=recorder.evidence.content("rm -r secret") if recorder.evidence else "")
+    if close:
+        recorder.close("done")
+    elif recorder.evidence:
+        recorder.evidence.commit()
+    return recorder
+
+
+@pytest.fixture
+def file(tmp_path, keys):
+    path = tmp_path / "evidence.jsonl"
+    session(path, keys)
+    return path
+
+
+def test_a_whole_file_verifies(file, keys):
+    found = verify(file, keys.public)
+    assert found.ok, found.cause
+    assert found.decisions > 60
+    assert found.acts >= 1
+    assert found.checkpoints == 1
+    assert not any("cannot exclude" in note for note in found.notes)
+    assert any("leave out events" in note for note in found.notes)
+    assert any("--pubkey" in note for note in verify(file).notes)
+
+
+def test_content_is_a_fingerprint_unless_it_is_kept(tmp_path, keys, file):
+    assert "secret" not in file.read_text()
+    session(tmp_path / "kept.jsonl", keys, keep_content=True)
+    assert "rm -r secret" in (tmp_path / "kept.jsonl").read_text()
+
+
+def tampered(file, change):
+    lines = file.read_bytes().splitlines()
+    lines = change(lines)
+    file.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+def edited(line, **changes):
+    return canonical(json.loads(line) | changes)
+
+
+def first_token(lines):
+    return next(i for i, line in enumerate(lines) if b'"token"' in line)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "offset"),
+    [
+        ("edit a reading", lambda ls, i: [*ls[:i], ls[i].replace(b'"z":[0,0]', b'"z":[9,0]').replace(b'"z":[40,-40]', b'"z":[1,0]'), *ls[i + 1 :]], 1),
+        ("delete", lambda ls, i: ls[:i] + ls[i + 1 :], 0),
+        ("swap", lambda ls, i: [*ls[:i], ls[i + 1], ls[i], *ls[i + 2 :]], 0),
+        ("insert", lambda ls, i: [*ls[:i], ls[i], ls[i], *ls[i + 1 :]], 1),
+        ("reformat", lambda ls, i: [*ls[:i], json.dumps(json.loads(ls[i])).encode(), *ls[i + 1 :]], 0),
+        ("another number", lambda ls, i: [*ls[:i], edited(ls[i], n=99), *ls[i + 1 :]], 0),
+        ("not JSON", lambda ls, i: [*ls[:i], b"{", *ls[i + 1 :]], 0),
+        ("not an object", lambda ls, i: [*ls[:i], b"[]", *ls[i + 1 :]], 0),
+        ("unknown kind", lambda ls, i: [*ls[:i], edited(ls[i], kind="party"), *ls[i + 1 :]], 0),
+        ("an event of another version", lambda ls, i: [*ls[:i], edited(ls[i], of={"event": "dream"}), *ls[i + 1 :]], 0),
+    ],
+)  # fmt: skip
+def test_what_is_done_to_a_line_is_found_there(file, keys, name, change, offset):
+    lines = file.read_bytes().splitlines()
+    place = first_token(lines)
+    tampered(file, lambda ls: change(ls, place))
+    found = verify(file, keys.public)
+    assert found.failed == place + 1 + offset, found
+    assert found.cause
+
+
+def rechained(lines, start):
+    """Lines from ``start`` on bound anew: what someone without the signing key can do."""
+    made = lines[:start]
+    for line in lines[start:]:
+        made.append(canonical(json.loads(line) | {"n": len(made), "prev": hashlib.sha256(made[-1]).hexdigest()}))
+    return made
+
+
+def test_a_chain_bound_anew_fails_at_the_signature(file, keys):
+    place = first_token(file.read_bytes().splitlines())
+    tampered(file, lambda ls: rechained(ls[:place] + ls[place + 1 :], place))
+    found = verify(file, keys.public)
+    assert not found.ok
+    assert found.failed is not None
+
+
+def test_a_decision_that_the_policy_does_not_give_is_found(file, keys):
+    lines = file.read_bytes().splitlines()
+    place = next(i for i, line in enumerate(lines) if b'"decision"' in line)
+    values = json.loads(lines[place])
+    values["decision"]["verdict"] = "allow"
+    tampered(file, lambda ls: rechained([*ls[:place], canonical(values), *ls[place + 1 :]], place))
+    found = verify(file, keys.public)
+    assert found.failed == place + 1
+    assert "not the one that the policy gives" in found.cause
+
+
+def test_an_effect_without_a_decision_is_found(tmp_path, keys):
+    made = guard()
+    recorder = Recorder(made, Evidence(tmp_path / "e.jsonl", keys, header(made)))
+    recorder.effect(Act("up", 1, "steer", "modify"), {"dose": "calm"})
+    recorder.close("done")
+    found = verify(tmp_path / "e.jsonl", keys.public)
+    assert (found.failed, "follows from no decision" in found.cause) == (2, True)
+
+
+def test_signed_with_another_key(tmp_path, file, keys):
+    other = new_keys(tmp_path / "other")
+    found = verify(file, other.public)
+    assert found.failed == 1
+    assert "another public key" in found.cause
+    lines = file.read_bytes().splitlines()
+    last = json.loads(lines[-1])
+    forged = other.signing.sign(f"affectscope/evidence@1\n{last['n']}\n{last['prev']}".encode()).hex()
+    tampered(file, lambda ls: [*ls[:-1], edited(ls[-1], signature=forged)])
+    assert "signed by another" in verify(file, keys.public).cause
+
+
+def test_a_cut_file_is_found_or_told(tmp_path, file, keys):
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join(lines[:30]) + b"\n")
+    found = verify(file, keys.public)
+    assert found.ok
+    assert any("cannot exclude" in note for note in found.notes)
+    file.write_bytes(b"\n".join(lines[:30]))
+    assert "no end" in verify(file, keys.public).cause
+    file.write_bytes(b"")
+    with pytest.raises(AffectscopeError, match="empty"):
+        verify(file)
+
+
+def test_a_second_place_finds_a_cut_and_a_file_written_anew(tmp_path, keys):
+    second, path = tmp_path / "second.jsonl", tmp_path / "e.jsonl"
+    session(path, keys, tokens=EVERY + 100, second=second)
+    assert len(second.read_text().splitlines()) == 2
+    assert verify(path, keys.public, second).ok
+    whole = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join(whole[: EVERY // 2]) + b"\n")
+    assert "lines are missing at the end" in verify(path, keys.public, second).cause
+    path.unlink()
+    session(path, keys, tokens=EVERY + 100, seed=1)  # the holder of the key writes another history
+    assert verify(path, keys.public).ok
+    assert "written anew" in verify(path, keys.public, second).cause
+
+
+def test_something_behind_the_closing_record(file, keys):
+    tampered(file, lambda ls: [*ls, ls[-1]])
+    assert "behind the closing record" in verify(file, keys.public).cause
+
+
+def test_other_files_are_refused_in_one_line(tmp_path, keys, file):
+    for name, text, says in (
+        ("other", '{"kind":"header","n":0,"format":"x"}', "canonical"),
+        ("v9", None, "evidence@9"),
+    ):
+        path = tmp_path / name
+        if text is None:
+            first = json.loads(file.read_bytes().splitlines()[0]) | {"format": "affectscope/evidence@9"}
+            path.write_bytes(rfc8785.dumps(first) + b"\n")
+            with pytest.raises(AffectscopeError, match=says):
+                verify(path)
+        else:
+            path.write_text(text + "\n")
+            assert says in verify(path).cause
+    with pytest.raises(AffectscopeError, match="cannot read"):
+        verify(tmp_path / "none")
+    (tmp_path / "bad").write_text("{")
+    with pytest.raises(AffectscopeError, match="second place"):
+        verify(file, "", tmp_path / "bad")
+
+
+def test_a_policy_that_is_not_that_of_its_hash(file, keys):
+    lines = file.read_bytes().splitlines()
+    first = json.loads(lines[0])
+    first["policy"]["limits"]["budget"] = 99
+    tampered(file, lambda ls: rechained([rfc8785.dumps(first), *ls[1:]], 1))
+    assert "not the one of its hash" in verify(file, keys.public).cause
+
+
+def test_evidence_is_never_written_over(file, keys):
+    with pytest.raises(AffectscopeError, match="never written over"):
+        Evidence(file, keys, header(guard()))
+
+
+def test_pythons_serialiser_gives_the_canonical_form():
+    rng = random.Random(0)
+    for _ in range(300):
+        text = "".join(
+            chr(rng.choice([9, 34, 92, 47, 127, 228, 8232, 128512, rng.randrange(32, 0xD7FF)])) for _ in range(9)
+        )
+        values = {
+            "n": rng.randrange(-(2**53) + 1, 2**53),
+            "text": text,
+            "z": [1, -2, True, None, []],
+            "a": {"b": text, "A": 0},
+        }
+        assert canonical(values) == rfc8785.dumps(values)
+
+
+def test_the_record_is_on_the_disk_before_the_effect(tmp_path, keys, monkeypatch):
+    made, order = guard(), []
+    evidence = Evidence(tmp_path / "e.jsonl", keys, header(made))
+    real = evidence.commit
+    monkeypatch.setattr(evidence, "commit", lambda: (order.append("disk"), real())[1])
+    recorder = Recorder(made, evidence)
+    decision = recorder.tell(Token(0, "assistant", "answer", True, HOT, HOT))
+    order.append("effect")
+    assert decision.acts
+    assert order == ["disk", "effect"]
+    evidence.close("done")
+
+
+def test_a_record_that_cannot_be_written_ends_the_session(tmp_path, keys, monkeypatch):
+    recorder = session(tmp_path / "e.jsonl", keys, tokens=5, close=False)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recorder.evidence, "write", full)
+    decision = recorder.tell(Token(6, "assistant", "answer", True, COLD, COLD))
+    assert decision.acts[0].action == "stop"
+    assert "audit write" in recorder.state.latched
+    assert recorder.tell(Answer("tool:x", "approved")).closed
+
+
+def test_keys_are_private_and_never_overwritten(tmp_path, monkeypatch):
+    made = new_keys(tmp_path / "k")
+    for name, mode in ((SIGNING, 0o600), (CONTENT, 0o600), (PUBLIC, 0o644)):
+        assert (tmp_path / "k" / name).stat().st_mode & 0o777 == mode
+    assert load_public(tmp_path / "k" / PUBLIC) == made.public == load_keys(tmp_path / "k").public
+    with pytest.raises(AffectscopeError, match="already"):
+        new_keys(tmp_path / "k")
+    with pytest.raises(AffectscopeError, match="keys new"):
+        load_keys(tmp_path / "none")
+    monkeypatch.setenv("AFFECTSCOPE_KEYS", str(tmp_path / "fresh"))
+    assert load_keys().public == load_keys().public
+    (tmp_path / "k" / SIGNING).write_text("nonsense")
+    with pytest.raises(AffectscopeError, match="cannot be read"):
+        load_keys(tmp_path / "k")
+    with pytest.raises(AffectscopeError, match="public key"):
+        load_public(tmp_path / "k" / SIGNING)

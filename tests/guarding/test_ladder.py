@@ -1,0 +1,260 @@
+"""The ladder by hand: alarm, patience, release, budget, the barrier, people, faults, and a latched stop."""
+
+import pytest
+
+from affectscope.errors import AffectscopeError
+from affectscope.guarding.events import Answer, Fault, Time, Token, Tool, Turn, from_json, to_json
+from affectscope.guarding.ladder import CLOSED, FAULT, LATCH, OPEN, Guard
+from tests.guarding.test_policy import small
+
+HOT, COLD = (40, -40), (0, 0)  # units of angry, calm: 40 eighths are 5 s.d.
+
+
+def guard(limit=4.0, strata="none", **changes):
+    changes = {"rules__up__window": 4, "rules__up__cool_down": 6} | changes
+    policy = small(**changes)
+    by = limit if isinstance(limit, dict) else {"all": limit}
+    return Guard(policy, {"up": by}, strata, 8)
+
+
+class Run:
+    """A session's state, told one thing after the other."""
+
+    def __init__(self, made):
+        self.guard, self.state, self.at = made, made.start(), 0
+
+    def tell(self, event):
+        self.state, decision = self.guard.decide(self.state, event)
+        return decision
+
+    def token(self, policy=COLD, held_out=COLD, **more):
+        values = {"role": "assistant", "phase": "answer", "generated": True} | more
+        self.at += 1
+        return self.tell(Token(self.at, values["role"], values["phase"], values["generated"], policy, held_out))
+
+    def until(self, action, policy=COLD, held_out=HOT, most=500):
+        """Tokens until ``action`` is decided, and the decision."""
+        for count in range(1, most):
+            decision = self.token(policy, held_out)
+            if action in [act.action for act in decision.acts]:
+                return count, decision
+        raise AssertionError(f"{action} never came")
+
+
+def test_a_quiet_token_decides_nothing_and_allocates_no_decision():
+    run = Run(guard())
+    assert run.token() is OPEN
+    assert run.token(HOT, generated=False) is OPEN  # not its own words
+    assert run.token(HOT, role="user") is OPEN
+    assert run.token(HOT, phase="none") is OPEN
+
+
+def test_an_alarm_takes_the_first_rung_and_closes_the_barrier():
+    run = Run(guard())
+    decision = run.token(HOT, HOT)
+    (act,) = decision.acts
+    assert (act.rule, act.rung, act.action, act.verdict, act.promised) == ("up", 0, "log", "warn", True)
+    assert decision.closed
+    assert run.token(COLD, HOT) is CLOSED
+
+
+def test_dwell_asks_for_tokens_in_a_row():
+    run = Run(guard(rules__up__dwell=3, rules__up__detector="level", rules__up__options={}))
+    for policy in (HOT, HOT, COLD, HOT, HOT):
+        assert run.token(policy) is OPEN
+    assert run.token(HOT).acts
+
+
+def test_each_rung_has_its_patience_and_the_last_is_latched():
+    run = Run(guard())
+    run.token(HOT, HOT)
+    assert run.until("steer")[0] == 32
+    count, decision = run.until("stop")
+    assert count == 32
+    assert decision.verdict == "deny"
+    assert run.state.latched
+    assert "stop" in [act.action for act in run.token().acts]
+
+
+def test_a_fall_of_the_held_out_reading_ends_the_alarm_and_the_policys_own_does_not():
+    run = Run(guard())
+    run.token(HOT, HOT)
+    for _ in range(3):
+        assert run.token(COLD, COLD) is CLOSED  # the window still holds what was before the rung
+    decision = run.token(COLD, COLD)
+    assert decision.released == ("up",)
+    assert not decision.closed
+    other = Run(guard())
+    other.token(HOT, HOT)
+    assert all(not other.token(COLD, HOT).released for _ in range(20))
+
+
+def test_a_partial_fall_is_enough_and_a_smaller_one_is_not():
+    for units, ends in (((34, -34), True), ((38, -38), False)):  # a fall of 6 or 2 eighths for each of two concepts
+        run = Run(guard())
+        run.token(HOT, HOT)
+        released = [run.token(COLD, units).released for _ in range(8)]
+        assert any(released) is ends
+
+
+def test_after_an_alarm_the_rule_rests_and_then_goes_on_where_it_was():
+    run = Run(guard())
+    run.token(HOT, HOT)
+    run.until("steer")
+    while not run.token(COLD, COLD).released:
+        pass
+    for _ in range(6):
+        assert run.token(HOT, HOT) is OPEN
+    assert [act.rung for act in run.token(HOT, HOT).acts] == [1]  # monotone: it does not begin below
+
+
+def test_the_budget_ends_in_a_stop():
+    run = Run(guard(limits={"budget": 0}))
+    run.token(HOT, HOT)
+    decision = run.until("stop")[1]
+    assert decision.acts[0].request == "budget"
+    assert run.state.latched
+
+
+def test_alarms_after_the_horizon_are_told_as_unpromised():
+    run = Run(guard())
+    for _ in range(9):
+        run.token()
+    assert not run.token(HOT, HOT).acts[0].promised
+
+
+def test_of_two_actions_that_change_the_reply_only_the_severest_is_taken():
+    part = {"concepts": {"angry": 1, "calm": -1}, "window": 4}
+    rules = {
+        "one": part | {"ladder": ["offer_exit"]},
+        "two": part | {"ladder": ["reprompt"]},
+        "three": part | {"ladder": ["log"]},
+    }
+    made = Guard(small(rules=rules), {name: {"all": 4.0} for name in rules})
+    decision = Run(made).token(HOT, HOT)
+    assert [act.action for act in decision.acts] == ["reprompt", "log"]
+
+
+def test_tools_leave_only_when_nothing_is_unresolved():
+    run = Run(guard())
+    assert run.tell(Tool("a", "shell")).verdict == "allow"
+    run.token(HOT, HOT)
+    held = run.tell(Tool("b", "shell"))
+    assert (held.verdict, held.acts[0].action, held.closed) == ("deny", "hold_tool", True)
+    while not run.token(COLD, COLD).released:
+        pass
+    assert run.tell(Tool("c", "shell")).verdict == "allow"
+
+
+def test_hold_tool_lasts_to_the_end_of_the_turn():
+    run = Run(guard(rules__up__ladder=["hold_tool"]))
+    run.token(HOT, HOT)
+    while not run.token(COLD, COLD).released:
+        pass
+    assert run.tell(Tool("a", "shell")).verdict == "deny"
+    assert run.tell(Turn(2)) is OPEN
+    assert run.tell(Tool("a", "shell")).verdict == "allow"
+
+
+def asking(**more):
+    return guard(barrier={"on_alarm": "human", "seconds": 10}, **more)
+
+
+def test_a_person_lets_one_tool_through_once():
+    run = Run(asking())
+    run.token(HOT, HOT)
+    waits = run.tell(Tool("a", "shell"))
+    assert (waits.verdict, waits.acts[0].request) == ("escalate", "tool:a")
+    assert run.tell(Tool("a", "shell")).verdict == "escalate"
+    assert len(run.state.pending) == 1
+    assert run.tell(Answer("tool:a", "approved", "kim")).verdict == "allow"
+    again = run.tell(Answer("tool:a", "approved", "kim"))
+    assert "no request" in again.reason
+    assert run.tell(Tool("b", "shell")).verdict == "escalate"
+
+
+def test_silence_is_a_no():
+    run = Run(asking())
+    run.token(HOT, HOT)
+    run.tell(Tool("a", "shell"))
+    assert run.tell(Time(9_999)) is CLOSED
+    assert run.tell(Time(10_000)).verdict == "deny"
+    late = run.tell(Answer("tool:a", "approved"))
+    assert "no request" in late.reason
+    assert late.closed
+    assert run.tell(Time(5)) is CLOSED  # time does not go back
+
+
+def test_a_human_rung_denied_stops_and_approved_ends_the_alarm():
+    ladder = [{"action": "human", "seconds": 5}, "stop"]
+    run = Run(guard(rules__up__ladder=ladder))
+    act = run.token(HOT, HOT).acts[0]
+    assert act.request == "up@1"
+    assert run.tell(Answer("up@1", "approved")).released == ("up",)
+    assert run.tell(Tool("a", "shell")).verdict == "allow"
+    other = Run(guard(rules__up__ladder=ladder))
+    other.token(HOT, HOT)
+    assert other.tell(Answer("up@1", "denied")).acts[0].action == "stop"
+    assert other.state.latched
+    third = Run(guard(rules__up__ladder=ladder))
+    third.token(HOT, HOT)
+    third.tell(Time(5_000))
+    assert third.state.latched
+
+
+def test_only_a_person_opens_a_stopped_session():
+    run = Run(guard(rules__up__ladder=["stop"]))
+    run.token(HOT, HOT)
+    for event in (Turn(2), Time(10**9), Answer("up@1", "approved"), Answer(LATCH, "approved"), Answer(FAULT, "reset")):
+        run.tell(event)
+        assert run.state.latched
+        assert run.tell(Tool("a", "shell")).verdict == "deny"
+    assert not run.tell(Answer(LATCH, "reset", "kim")).closed
+    assert run.tell(Tool("a", "shell")).verdict == "allow"
+
+
+@pytest.mark.parametrize("response", ["hold", "stop", "degrade"])
+def test_faults_close_the_barrier(response):
+    run = Run(guard(on_fault=response))
+    decision = run.tell(Fault("zeros", "nothing was read"))
+    assert decision.closed
+    assert decision.verdict == "deny"
+    assert run.tell(Tool("a", "shell")).verdict == "deny"
+    after = run.tell(Turn(2))
+    assert after.closed is (response != "hold")
+    assert bool(run.state.latched) is (response == "stop")
+    if response == "degrade":
+        assert not run.tell(Answer(FAULT, "reset")).closed
+
+
+def test_strata_of_tokens_have_limits_of_their_own():
+    changes = {"rules__up__roles": ["user", "assistant"], "rules__up__own_tokens_only": False}
+    run = Run(guard({"assistant": 1e9, "user": 4.0}, "role", **changes))
+    assert run.token(HOT) is OPEN
+    assert run.token(HOT, role="user", phase="none", generated=False).acts
+
+
+def test_a_rule_without_a_threshold_is_refused():
+    with pytest.raises(AffectscopeError, match="calibrate --policy"):
+        Guard(small(), {})
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Token(3, "assistant", "answer", True, (1, -127), (0, 5)),
+        Fault("nan", "x"),
+        Tool("a", "b"),
+        Answer("a", "approved", "kim"),
+        Turn(2),
+        Time(17),
+    ],
+)
+def test_events_come_back_from_json(event):
+    assert from_json(to_json(event)) == event
+
+
+def test_foreign_events_are_refused():
+    for values in ({}, {"event": "token"}, {"event": "party"}, {"event": "tool", "id": "a"}):
+        with pytest.raises(AffectscopeError, match="no event of ours"):
+            from_json(values)

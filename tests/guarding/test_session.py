@@ -1,0 +1,233 @@
+"""A session over a scripted engine: what is released, taken back, put in, dosed, held and asked, and when."""
+
+import numpy as np
+import pytest
+
+from affectscope.concepts.neutral import Message
+from affectscope.errors import AffectscopeError
+from affectscope.monitoring.monitor import monitor
+from tests.guarding.scripted import PROMPT, session, words
+from tests.guarding.test_policy import small
+
+ASK = [Message("user", "w1 w2")]
+HOT = 5.0
+CALL = '{"name": "add", "arguments": {"a": 1, "b": 2}}'
+
+
+@pytest.fixture(scope="module")
+def parts(planted_vectors):
+    return planted_vectors, monitor(planted_vectors, rules=small().monitor_rules())
+
+
+@pytest.fixture
+def start(parts):
+    def begin(policy, *replies, **more):
+        return session(*parts, policy, *replies, **more)
+
+    return begin
+
+
+def policy(*ladder, hold_back=4, **more):
+    return small(rules__up__ladder=list(ladder), rules__up__window=3, limits={"hold_back": hold_back}, **more)
+
+
+def said(pieces):
+    return "".join(piece.text for piece in pieces if piece.kind == "text")
+
+
+def kinds(pieces):
+    return [piece.kind for piece in pieces if piece.kind != "text"]
+
+
+def test_text_is_held_back_and_all_of_it_comes(start):
+    made, _ = start(policy("log"), [(f"t{i} ", 0, 0) for i in range(10)])
+    first = []
+    stream = made.stream(ASK)
+    for piece in stream:
+        first.append(piece)
+        break
+    assert first[0].text == "t0 "
+    assert made.engine.begun[0].at == PROMPT + 5  # four more were read before it was let go
+    rest = [*first, *stream]
+    assert said(rest) == "".join(f"t{i} " for i in range(10))
+    assert rest[-1].kind == "end"
+
+
+def test_stop_drops_what_was_held_back_and_latches(start):
+    made, engine = start(policy("stop"), words(6) + words(3, HOT, HOT), [])
+    pieces = list(made.stream(ASK))
+    assert said(pieces) == "a " * 2  # seven were read, the last in alarm; the four before it were never released
+    assert kinds(pieces) == ["decision", "end"]
+    assert engine.begun[0].finished == "stopped"
+    with pytest.raises(AffectscopeError, match="person must call reset"):
+        next(made.stream(ASK))
+    made.reset("kim")
+    assert list(made.stream(ASK))[-1].kind == "end"
+
+
+def test_an_exit_is_offered_behind_what_was_released(start):
+    made, engine = start(policy("offer_exit"), words(6) + words(3, HOT, HOT), words(2, text="no "))
+    pieces = list(made.stream(ASK))
+    assert kinds(pieces) == ["decision", "message", "end"]
+    turns = engine.begun[1].request.messages
+    assert [m.role for m in turns] == ["user", "assistant", "system"]
+    assert turns[1].content == "a " * 2
+    assert "stop here" in turns[2].content
+    assert said(pieces) == "a " * 2 + "no " * 2
+
+
+def test_a_reprompt_takes_back_what_was_released(start):
+    made, engine = start(policy({"action": "reprompt", "role": "user", "text": "again"}), words(6) + words(1, HOT, HOT), words(2, text="b "))  # fmt: skip
+    pieces = list(made.stream(ASK))
+    assert kinds(pieces) == ["decision", "retract", "message", "end"]
+    assert [m.role for m in engine.begun[1].request.messages] == ["user", "user"]
+
+
+def test_resample_draws_what_was_held_again(start):
+    made, engine = start(policy("resample"), words(6) + words(3, HOT, HOT), again=words(5, text="b "))
+    pieces = list(made.stream(ASK))
+    assert engine.begun[0].rewound == [PROMPT + 2]
+    assert said(pieces) == "a " * 2 + "b " * 5
+
+
+def test_a_dose_ramps_ends_and_is_capped(start, parts):
+    made, engine = start(
+        small(
+            rules__up__ladder=[{"action": "steer", "concept": "calm", "s": 0.4, "ramp": 4, "ttl": 6, "patience": 100}],
+            limits={"hold_back": 0, "s_max": 0.1},
+        ),
+        words(2) + words(1, HOT, HOT) + words(20, 0, HOT),
+    )
+    list(made.stream(ASK))
+    vectors = parts[0]
+    doses = engine.begun[0].doses
+    begun = PROMPT + 3
+    lengths = [(at - begun, float(np.linalg.norm(next(iter(s.adds.values())))) if s else 0.0) for at, s in doses]
+    place = vectors.place(next(iter(doses[0][1].adds)))
+    unit = float(vectors.mean_norm[place])
+    np.testing.assert_allclose([length / unit for _, length in lengths], [0.025, 0.05, 0.075, 0.1, 0], atol=1e-6)
+    assert [at for at, _ in lengths] == [0, 1, 2, 3, 6]
+    calm = vectors.vectors[place][vectors.select(["calm"])[0]]
+    assert float(next(iter(doses[0][1].adds.values())) @ calm) > 0
+
+
+def test_a_dose_ends_with_its_alarm(start):
+    ladder = [{"action": "steer", "concept": "calm", "s": 0.05, "ramp": 1, "ttl": 500}]
+    made, engine = start(policy(*ladder), words(1, HOT, HOT) + words(12))
+    pieces = list(made.stream(ASK))
+    assert [piece.detail["released"] for piece in pieces if piece.kind == "decision"] == [[], ["up"]]
+    (first, dose), (last, none) = engine.begun[0].doses
+    assert dose is not None
+    assert none is None
+    assert last - first == 3
+    assert [e.detail.get("dose") for e in made.recorder.happened if e.kind == "action"] == ["calm", "released"]
+
+
+def tools(log):
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        log.append((a, b))
+        return a + b
+
+    return {"add": add}
+
+
+def test_a_tool_runs_and_its_answer_goes_back(start):
+    log = []
+    made, engine = start(policy("log"), [(CALL, 0, 0)], words(2, text="3 "), tools=tools(log))
+    pieces = list(made.stream(ASK))
+    assert log == [(1, 2)]
+    assert [m.role for m in engine.begun[1].request.messages] == ["user", "assistant", "tool"]
+    assert engine.begun[1].request.messages[2].content == "3"
+    assert kinds(pieces) == ["tool", "end"]
+
+
+def test_a_tool_is_held_while_an_alarm_is_unresolved(start):
+    log = []
+    made, engine = start(policy("log"), [("{", HOT, HOT), (CALL[1:], 0, HOT)], words(1), tools=tools(log))
+    pieces = list(made.stream(ASK))
+    assert log == []
+    assert "held" in engine.begun[1].request.messages[2].content
+    assert next(piece for piece in pieces if piece.kind == "tool").detail["held"]
+
+
+@pytest.mark.parametrize(("answer", "ran"), [("approved", 1), ("denied", 0), (None, 0), ("whatever", 0)])
+def test_a_person_decides_on_a_held_tool(start, answer, ran):
+    log, asked = [], []
+    made, _ = start(
+        policy("log", barrier={"on_alarm": "human"}),
+        [("{", HOT, HOT), (CALL[1:], 0, HOT)],
+        words(1),
+        tools=tools(log),
+        ask=lambda question: (asked.append(question), answer)[1],
+    )
+    list(made.stream(ASK))
+    assert len(log) == ran
+    assert asked[0].call.name == "add"
+    assert asked[0].text == CALL
+
+
+def test_an_answer_that_comes_too_late_is_a_no(start):
+    log, now = [], [0.0]
+
+    def ask(question):
+        now[0] += 400
+        return "approved"
+
+    made, _ = start(
+        policy("log", barrier={"on_alarm": "human", "seconds": 300}),
+        [("{", HOT, HOT), (CALL[1:], 0, HOT)],
+        words(1),
+        tools=tools(log),
+        ask=ask,
+        clock=lambda: now[0],
+    )
+    list(made.stream(ASK))
+    assert log == []
+
+
+def test_nobody_to_ask_is_a_no(start):
+    made, _ = start(policy({"action": "human", "seconds": 5}), words(1, HOT, HOT) + words(5))
+    pieces = list(made.stream(ASK))
+    assert made.stopped
+    assert pieces[-1].kind == "end"
+    assert [e.detail["act"] for e in made.recorder.happened if e.kind == "action"] == ["stop", "human"]
+
+
+def test_a_model_that_never_ends_is_ended(start):
+    made, engine = start(policy("log"), *[[(CALL, 0, 0)] for _ in range(20)], tools=tools([]))
+    assert list(made.stream(ASK))[-1].text == "too many replies"
+    assert len(engine.begun) == 8
+
+
+def test_an_action_that_fails_is_a_fault(start, monkeypatch):
+    made, _ = start(policy("resample", on_fault="stop"), words(6) + words(1, HOT, HOT) + words(3))
+
+    def broken(*_):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("tests.guarding.scripted.Script.rewind", broken)
+    pieces = list(made.stream(ASK))
+    assert "action failed" in made.stopped
+    assert pieces[-1].kind == "end"
+
+
+def test_counterfactuals_are_kept_with_the_session(start):
+    ladder = [{"action": "steer", "concept": "calm", "s": 0.05, "patience": 100}]
+    made, engine = start(policy(*ladder, counterfactuals=3), words(1, HOT, HOT) + words(5, 0, 2.0))
+    list(made.stream(ASK))
+    (event,) = [e for e in made.recorder.happened if e.kind == "counterfactual"]
+    assert len(event.detail["plain"]) == len(event.detail["acted"]) == 3
+    assert event.detail["plain"] == [round(2000 * 2**0.5)] * 3
+    acted = engine.forks[3:]
+    assert all(fork.doses for fork in acted)
+    assert not any(fork.doses for fork in engine.forks[:3])
+
+
+def test_turns_of_one_session_share_their_state(start):
+    made, engine = start(policy("log", "stop"), words(1, HOT, HOT), words(3, 0, HOT))
+    list(made.stream(ASK))
+    pieces = list(made.stream([*ASK, Message("assistant", "a"), Message("user", "and?")]))
+    assert made.recorder.state.rules[0].rung == 0
+    assert pieces[-1].kind == "end"
+    assert len(engine.begun) == 2
