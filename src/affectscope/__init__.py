@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from affectscope.api import validate as validate
     from affectscope.concepts.stories import load_stories as load_stories
     from affectscope.errors import AffectscopeError as AffectscopeError
+    from affectscope.guarding.guard import guard as guard
     from affectscope.models.load import load as load
     from affectscope.models.load import wrap as wrap
     from affectscope.monitoring.scan import scan as scan
@@ -28,6 +29,7 @@ _PUBLIC = {
     "ConceptVectors": "affectscope.vectors.artefact",
     "audit": "affectscope.api",
     "extract": "affectscope.api",
+    "guard": "affectscope.guarding.guard",
     "load": "affectscope.models.load",
     "load_stories": "affectscope.concepts.stories",
     "load_vectors": "affectscope.vectors.artefact",

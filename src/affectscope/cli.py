@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from affectscope.cli_guard import counterfactual, keys, policy, verify
 from affectscope.cli_live import calibrate, chat, detect, monitor
 from affectscope.cli_traces import traces
 from affectscope.errors import AffectscopeError
@@ -56,6 +57,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(traces)
+app.add_typer(policy)
+app.add_typer(keys)
 
 
 @app.callback()
@@ -365,8 +368,8 @@ def corpus(
     show(report, as_json, "\n".join(lines))
 
 
-for live in (calibrate, detect, monitor, chat):
-    app.command()(live)
+for command in (calibrate, detect, monitor, chat, verify, counterfactual):
+    app.command()(command)
 
 
 def _corpus(path: Path | None, topics: int | None) -> Corpus:

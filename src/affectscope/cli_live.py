@@ -57,6 +57,9 @@ def calibrate(
     rules: Annotated[
         Path | None, typer.Option(help="Your own rules, JSON: name, weights by concept, detector, options.")
     ] = None,
+    policy: Annotated[
+        str, typer.Option(help="The rules of a guard policy: cautious, strict, observe, or a YAML file.")
+    ] = "",
     alpha: Annotated[float, typer.Option(help="False-alarm rate an episode, of all rules together.")] = 0.01,
     promise: Annotated[
         str, typer.Option(help="average: over calibrations; this: of this one, with 95 % confidence.")
@@ -82,6 +85,7 @@ def calibrate(
     from affectscope.concepts.episodes import benign as ours
     from affectscope.concepts.episodes import read_openings
     from affectscope.engines.transformers import TransformersEngine
+    from affectscope.guarding.policy import load_policy
     from affectscope.monitoring.calibrate import calibrate as run
     from affectscope.monitoring.calibration import load_rules
     from affectscope.monitoring.detectors import RULES
@@ -94,7 +98,10 @@ def calibrate(
     how = _sampling(temperature, top_p, top_k, repetition_penalty, max_tokens, seed)
     openings = read_openings(benign) if benign else ours()
     found = load_vectors(vectors_file or vectors)
-    watching = monitor(found, layer=layer, rules=load_rules(rules) if rules else RULES)
+    if rules and policy:
+        raise AffectscopeError("--rules and --policy both name rules: leave one of them out")
+    chosen = load_policy(policy).monitor_rules() if policy else load_rules(rules) if rules else RULES
+    watching = monitor(found, layer=layer, rules=chosen)
     loaded = load_for(found, model, dtype, device, blocks, final_norm)
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
     with Progress() as progress:

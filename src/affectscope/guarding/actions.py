@@ -129,7 +129,7 @@ class Steer(Action):
 class OfferExit(Action):
     """An honest way out, said to the model: it may stop and say that this cannot be done."""
 
-    name, verdict, severity, flow = "offer_exit", "modify", 2, True
+    name, verdict, severity, flow = "offer_exit", "modify", 1, True
 
     class Options(Options):
         """Who says it and in what words."""
@@ -150,7 +150,7 @@ class OfferExit(Action):
 class Reprompt(Action):
     """The reply is dropped and asked for again, with a word on how."""
 
-    name, verdict, severity, flow = "reprompt", "modify", 3, True
+    name, verdict, severity, flow = "reprompt", "modify", 2, True
 
     class Options(Options):
         """Who says it and in what words."""
@@ -170,7 +170,7 @@ class Reprompt(Action):
 class Resample(Action):
     """What was held back is taken back and drawn again."""
 
-    name, verdict, severity, flow = "resample", "modify", 4, True
+    name, verdict, severity, flow = "resample", "modify", 2, True
 
     @staticmethod
     def apply(live: Live, options: Any, rule: str, request: str) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Resample(Action):
 class HoldTool(Action):
     """No tool call leaves in this turn, even when the alarm is over."""
 
-    name, verdict, severity = "hold_tool", "deny", 5
+    name, verdict, severity = "hold_tool", "deny", 2
 
     @staticmethod
     def apply(live: Live, options: Any, rule: str, request: str) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class HoldTool(Action):
 class Human(Action):
     """A person decides. No answer within ``seconds`` is a no."""
 
-    name, verdict, severity, flow = "human", "escalate", 6, True
+    name, verdict, severity, flow = "human", "escalate", 3, True
 
     class Options(Options):
         """How long a request waits."""
@@ -211,7 +211,7 @@ class Human(Action):
 class Stop(Action):
     """The generation ends, and so does the session until a person resets it."""
 
-    name, verdict, severity, costs, flow, ends = "stop", "deny", 7, False, True, True
+    name, verdict, severity, costs, flow, ends = "stop", "deny", 4, False, True, True
 
     @staticmethod
     def apply(live: Live, options: Any, rule: str, request: str) -> dict[str, Any]:

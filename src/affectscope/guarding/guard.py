@@ -66,7 +66,7 @@ class Guarded:
         more, limits = self._more, self.calibration
         stratum = more["stratum"] or ALL
         monitor = limits.monitor(self.vectors)
-        guarding = Guard(self.policy, _thresholds(limits, stratum), limits.strata, limits.horizon)
+        guarding = guard_of(self.policy, limits, stratum)
         settings = settings_of(self.vectors, monitor.layer, more["sampling"], limits)
         self._settings = settings | {"policy": self.policy.hash}
         record = None
@@ -205,6 +205,16 @@ def guard(
         stratum=stratum,
         tool_seconds=tool_seconds,
     )
+
+
+def guard_of(policy: Policy, limits: Calibration, stratum: str = ALL) -> Guard:
+    """A policy with a calibration's thresholds.
+
+    Raises:
+        AffectscopeError: as :func:`require_calibration`.
+    """
+    require_calibration(policy, limits)
+    return Guard(policy, _thresholds(limits, stratum), limits.strata, limits.horizon)
 
 
 def require_calibration(policy: Policy, limits: Calibration) -> None:

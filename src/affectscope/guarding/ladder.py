@@ -193,19 +193,19 @@ class Guard:
 
     def _acts(self, state: State, wanted: Sequence[tuple[int, int]], position: int) -> tuple[State, tuple[Act, ...]]:
         """The actions of the rungs just taken, within the budget; of those that change the reply only the most severe."""
-        acts: list[Act] = []
+        promised, found = state.own <= self.horizon, []
         for place, index in wanted:
             rule, rung = self._rules[place], self._rules[place].part.ladder[index]
-            promised = state.own <= self.horizon
-            if rung.kind.costs and state.used >= self.policy.limits.budget:
-                acts.append(Act(rule.name, index, "stop", "deny", "budget", promised))
-                continue
             request = f"{rule.name}@{position}" if rung.action == "human" else ""
-            acts.append(Act(rule.name, index, rung.action, rung.verdict, request, promised))
-        acts.sort(key=lambda act: -_kind(act).severity)
-        flow = next((act for act in acts if _kind(act).flow), None)
-        kept = tuple(act for act in acts if act is flow or not _kind(act).flow)
-        state = state._replace(used=state.used + sum(_kind(act).costs for act in kept))
+            found.append(Act(rule.name, index, rung.action, rung.verdict, request, promised))
+        used, acts = state.used, list[Act]()
+        for act in _one_flow(found):
+            if _kind(act).costs and used >= self.policy.limits.budget:
+                act = Act(act.rule, act.rung, "stop", "deny", "budget", promised)
+            used += _kind(act).costs
+            acts.append(act)
+        kept = _one_flow(acts)
+        state = state._replace(used=used)
         for act in kept:
             if _kind(act).ends:
                 state = state._replace(latched=f"{act.rule}: {act.request or 'the last rung'}")
@@ -319,6 +319,13 @@ def _advance(rule: _Rule, old: RuleState, event: Token, stratum: str) -> tuple[R
 def _over(rule: _Rule, old: RuleState) -> RuleState:
     """A rule whose alarm is over: it begins anew, rests, and a later alarm begins where this one got to."""
     return RuleState(rule.detector.start(), old.recent, 0, -1, max(old.begin, old.rung), 0, 0.0, rule.part.cool_down)
+
+
+def _one_flow(acts: Sequence[Act]) -> tuple[Act, ...]:
+    """The most severe first, and of those that change the reply only the first."""
+    order = sorted(acts, key=lambda act: -_kind(act).severity)
+    flow = next((act for act in order if _kind(act).flow), None)
+    return tuple(act for act in order if act is flow or not _kind(act).flow)
 
 
 def _kind(act: Act) -> type[Action]:
