@@ -29,8 +29,8 @@ test: setup ## Install what tests need (Chromium and PostgreSQL from Debian too)
 	$(BIN)/pytest
 
 check: setup ## Formatting, lint, types and the layers
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -45,6 +45,7 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/steering.py
 	$(BIN)/python bench/monitoring.py
+	$(BIN)/python bench/guarding.py
 	$(BIN)/python bench/startup.py
 
 peers: setup ## Our monitor beside another's, which is kept out of the environment

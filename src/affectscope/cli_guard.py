@@ -167,6 +167,7 @@ def counterfactual(
         )
     for row in rows:
         row["effect"] = effect(row)
+        row["effect_against_control"] = effect(row, "control")
     show(rows, as_json, "\n".join(_forked(row) for row in rows))
 
 
@@ -198,6 +199,9 @@ def _forked(row: dict[str, Any]) -> str:
         return "\n".join([*lines, "no pair wrote a token: nothing can be said"])
     value, low, high = row["effect"]
     lines.append(f"held-out reading, acted less plain: {value:+.2f} s.d. [{low:+.2f}, {high:+.2f}]")
+    if row["effect_against_control"]:
+        said = "{:+.2f} s.d. [{:+.2f}, {:+.2f}]".format(*row["effect_against_control"])
+        lines.append(f"acted less words that say nothing:   {said}")
     means = [sum(row[f"{half}_tokens"]) / pairs for half in ("plain", "acted")]
     lines.append(f"tokens a fork: {means[0]:.1f} plain, {means[1]:.1f} acted")
     lines.append("shown to lower it" if high < 0 else "shown to raise it" if low > 0 else "not shown to change it")

@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
+import rfc8785
 import yaml
 
 from affectscope.errors import AffectscopeError
@@ -56,9 +57,11 @@ def test_a_hash_is_of_the_content_and_plain_values_give_the_policy_again():
     policy = parse(SMALL)
     assert parse("# a comment\n" + SMALL).hash == policy.hash
     assert small(limits={"budget": 3}).hash != policy.hash
-    again = Policy.model_validate(json.loads(json.dumps(policy.plain())))
+    again = Policy.model_validate(json.loads(rfc8785.dumps(policy.plain())))
     assert again.hash == policy.hash
     assert again == policy
+    cautious = load_policy("cautious")  # two rules: their order changes in the canonical form
+    assert Policy.model_validate(json.loads(rfc8785.dumps(cautious.plain()))).hash == cautious.hash
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """What would have happened without the action? Continuations of the same past with and without it, seed by seed.
 
+An action that puts words in also makes the model begin anew, which alone may move a reading. So it has a third arm: words that
+say nothing, put in the same way.
+
 Forks are read like any reply and thrown away; nothing that they write is released. The guard does not see them.
 """
 
@@ -40,35 +43,37 @@ def pairs(
     branches: Sequence[Branch],
     sampling: Sampling,
     seeds: Sequence[int],
+    control: Branch | None = None,
 ) -> dict[str, Any]:
-    """Held-out readings of a rule's concepts over both halves, in thousandths of an s.d., and their lengths in tokens.
+    """Held-out readings of a rule's concepts in each arm, in thousandths of an s.d., and their lengths in tokens.
 
     Args:
         branches: one a seed, each used once.
+        control: words that say nothing, where the action puts words in.
     """
     columns = [monitor.read.concepts.index(c) for c in part.concepts]
     row = np.array(list(part.concepts.values())) / np.linalg.norm(list(part.concepts.values()))
     found: dict[str, Any] = {"seeds": list(seeds), "plain": [], "acted": [], "plain_tokens": [], "acted_tokens": []}
-    for fork in generation.fork(len(seeds), seeds):
-        _add(found, "plain", _values(fork, None, monitor, columns, row))
+    for plain in generation.fork(len(seeds), seeds):
+        _add(found, "plain", _values(plain, None, monitor, columns, row))
     doses = [b for b in branches if b.dosing is not None]
-    acted: list[tuple[Generation, Dosing | None]]
-    if doses:
-        acted = [(g, b.dosing) for g, b in zip(generation.fork(len(seeds), seeds), doses, strict=True)]
-    else:
-        short = replace(sampling, max_tokens=min(sampling.max_tokens, LONGEST))
-        acted = [
-            (engine.generate(Request(b.messages, replace(short, seed=seed))), None)
-            for seed, b in zip(seeds, branches, strict=True)
-        ]
-    for fork, dosing in acted:
-        _add(found, "acted", _values(fork, dosing, monitor, columns, row))
+    forks = generation.fork(len(seeds), seeds) if doses else [None] * len(seeds)
+    short = replace(sampling, max_tokens=min(sampling.max_tokens, LONGEST))
+    for seed, branch, fork in zip(seeds, branches, forks, strict=True):
+        acted = fork or engine.generate(Request(branch.messages, replace(short, seed=seed)))
+        _add(found, "acted", _values(acted, branch.dosing, monitor, columns, row))
+    if control is not None:
+        found |= {"control": [], "control_tokens": []}
+        for seed in seeds:
+            said = engine.generate(Request(control.messages, replace(short, seed=seed)))
+            _add(found, "control", _values(said, None, monitor, columns, row))
     return found
 
 
-def effect(found: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """Mean of acted less plain over the pairs, in s.d., with its 95 % bootstrap interval; None without a pair."""
-    both = [(a, p) for a, p in zip(found["acted"], found["plain"], strict=True) if a is not None and p is not None]
+def effect(found: Mapping[str, Any], against: str = "plain") -> tuple[float, float, float] | None:
+    """Mean of acted less ``against`` over the pairs, in s.d., with its 95 % bootstrap interval; None without a pair."""
+    pairs_of = zip(found["acted"], found.get(against, ()), strict=False)
+    both = [(a, p) for a, p in pairs_of if a is not None and p is not None]
     if not both:
         return None
     differences = np.array([a - p for a, p in both]) / 1000

@@ -24,6 +24,7 @@ from affectscope.guarding.ladder import Guard
 from affectscope.guarding.policy import Policy, load_policy
 from affectscope.guarding.recorder import Recorder
 from affectscope.guarding.session import Piece, Question, Session
+from affectscope.guarding.tools import Call
 from affectscope.models.load import Model
 from affectscope.monitoring.calibration import Calibration, load_calibration, spec_of
 from affectscope.monitoring.monitor import ALL
@@ -119,6 +120,11 @@ class Guarded:
         if self._more["store"] is not None:
             self._more["store"].save(reply.trace)
         return reply
+
+    def call(self, tool: str, **arguments: Any) -> tuple[str, bool]:
+        """Call a tool from your own code, behind the same barrier: its answer, and whether it ran."""
+        answer, told = self.session.call(Call(tool, arguments))
+        return answer, not told["held"]
 
     def trace(self, finished: str, times: tuple[float, float], since: int = 0) -> Trace:
         """The readings from position ``since`` on, with alarms, decisions and actions among the events."""

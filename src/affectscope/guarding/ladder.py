@@ -120,7 +120,7 @@ class Guard:
 
     def __post_init__(self) -> None:
         watch, made = self.policy.watch_list, []
-        for name, part in self.policy.rules.items():
+        for name, part in sorted(self.policy.rules.items()):  # by name: a file's order is no part of what it says
             if not self.thresholds.get(name):
                 raise AffectscopeError(
                     f"the rule {name!r} of policy {self.policy.name!r} has no threshold: run `affectscope calibrate --policy` with it"

@@ -7,6 +7,7 @@ policy cannot promise what was not measured.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.resources import files
@@ -17,7 +18,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from affectscope.errors import AffectscopeError
-from affectscope.files import json_text
 from affectscope.guarding.actions import REGISTRY, VERDICTS, Action, Verdict, action_of
 from affectscope.guarding.events import FAULTS
 from affectscope.models.chat import PHASES, ROLES
@@ -177,7 +177,7 @@ class Policy(_Frozen):
     @cached_property
     def hash(self) -> str:
         """SHA-256 of its content, comments left out."""
-        return hashlib.sha256(json_text(self.plain()).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.plain(), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def plain(self) -> dict[str, Any]:
         """The policy as plain values, from which :meth:`model_validate` makes it again."""

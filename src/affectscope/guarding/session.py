@@ -33,6 +33,8 @@ from affectscope.vectors.artefact import ConceptVectors
 MOST = 8
 """Replies of one turn: after words put in, and after tools. A model that never comes to an end is stopped."""
 TOOL_SECONDS = 30.0
+NOTHING = "Please go on."
+"""What the control arm of forks puts in, in the place of an action's words."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Session:
             if call is None:
                 yield Piece("end", reply.generation.finished)
                 return
-            answer, told = self._tool(call, reply)
+            answer, told = self.call(call, reply.released)
             yield Piece("tool", answer, told)
             turns += [Message("assistant", reply.released), Message("tool", answer)]
         yield Piece("end", "too many replies", {"most": MOST})
@@ -258,8 +260,9 @@ class Session:
         options = part.ladder[act.rung].options
         if not count or self._forked or act.action not in ("steer", "offer_exit", "reprompt"):
             return
-        self._forked = True
-        seeds = [int.from_bytes(hashlib.sha256(f"{self.id}:{i}".encode()).digest()[:6], "big") for i in range(count)]
+        self._forked, control = True, None
+        base = self.id if self.sampling.seed is None else self.sampling.seed
+        seeds = [int.from_bytes(hashlib.sha256(f"{base}:{i}".encode()).digest()[:6], "big") for i in range(count)]
         if act.action == "steer":
             branches = [Branch(dosing=self.dosing.copy()) for _ in seeds]
             for branch in branches:
@@ -269,7 +272,8 @@ class Session:
             said = (Message("assistant", reply.released),) if act.action == "offer_exit" and reply.released else ()
             turns = (*reply.turns, *said, Message(options.role, options.text))
             branches = [Branch(messages=turns) for _ in seeds]
-        found = pairs(self.engine, reply.generation, self.monitor, part, branches, self.sampling, seeds)
+            control = Branch(messages=(*turns[:-1], Message(options.role, NOTHING)))
+        found = pairs(self.engine, reply.generation, self.monitor, part, branches, self.sampling, seeds, control)
         self.recorder.counterfactual(act, found)
 
     def _dose(self, reply: _Reply) -> None:
@@ -278,13 +282,17 @@ class Session:
         if changes:
             reply.generation.steer(steering)
 
-    def _tool(self, call: Call, reply: _Reply) -> tuple[str, dict[str, Any]]:
-        """A tool call before the barrier: its answer, or that it was held."""
+    def call(self, call: Call, said: str = "") -> tuple[str, dict[str, Any]]:
+        """A tool call before the barrier: its answer, or that it was held; and which of the two.
+
+        Args:
+            said: the words that led to it, for a person who is asked.
+        """
         name = uuid4().hex[:12]
         self.recorder.note(tool=call.name, id=name, arguments=self._content(repr(dict(call.arguments))))
         decision = self._tell(Tool(name, call.name))
         if decision.verdict == "escalate":
-            decision = self.question(f"tool:{name}", decision.reason, self.policy.barrier.seconds, reply, call)
+            decision = self.question(f"tool:{name}", decision.reason, self.policy.barrier.seconds, said, call)
         if decision.verdict != "allow":
             self.recorder.note(tool=call.name, id=name, answer="held")
             return f"held: {call.name} was not run ({decision.reason})", {"tool": call.name, "held": True}
@@ -292,11 +300,11 @@ class Session:
         self.recorder.note(tool=call.name, id=name, answer=self._content(answer))
         return answer, {"tool": call.name, "held": False}
 
-    def question(self, request: str, reason: str, seconds: int, reply: _Reply, call: Call | None = None) -> Decision:
+    def question(self, request: str, reason: str, seconds: int, said: str, call: Call | None = None) -> Decision:
         """Ask a person and tell the guard the answer; silence, and nobody to ask, is a no."""
         if self.ask is None:
             return self._tell(Answer(request, "denied", "nobody: no one can be asked here"))
-        answer = self.ask(Question(request, reason, seconds, reply.released, call))
+        answer = self.ask(Question(request, reason, seconds, said, call))
         decision = self._tell(Time(self._now()))
         if all(name != request for name, _ in self.recorder.state.pending):
             return decision  # it came too late
@@ -355,7 +363,7 @@ class _Live:
             ),
             1,
         )
-        decision = self._session.question(request, reason, seconds, self._reply)
+        decision = self._session.question(request, reason, seconds, self._reply.released)
         for act in decision.acts:
             if act.action == "stop":
                 self._session.recorder.effect(act, self.stop(decision.reason))
