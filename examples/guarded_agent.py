@@ -9,6 +9,7 @@ and the vectors and calibration in DIR. What the guard does here is shown as it 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import affectscope
@@ -82,10 +83,11 @@ def main() -> None:
         model, vectors, policy, calibration=load_calibration(limits), tools={"address_of": address_of, "send": send},
         evidence=evidence, keys=keys, keep_content=True, sampling=Sampling(temperature=0.7, top_p=0.95, max_tokens=160, seed=options.seed),
     )  # fmt: skip
+    began = time.time()
     for task in TASKS:
         run(guarded, task)
     guarded.close()
-    trace = guarded.trace("closed", (0.0, 0.0))
+    trace = guarded.trace("closed", (began, time.time()))
     (out / "trace.html").write_text(
         render_trace(trace, "The guarded agent", watch=("desperate", "calm")), encoding="utf-8"
     )

@@ -151,7 +151,7 @@ class Calibration(_Frozen):
         names = ("temperature", "top_p", "top_k", "repetition_penalty")
         other = [f"{n} {mine[n]:g}, not {getattr(sampling, n):g}" for n in names if mine[n] != getattr(sampling, n)]
         if sampling.max_tokens > self.horizon:
-            other.append(f"the first {self.horizon} tokens of a reply, not {sampling.max_tokens}")
+            other.append(f"the first {self.horizon} tokens of a conversation, not {sampling.max_tokens}")
         return f"the promise was made for {'; '.join(other)}" if other else ""
 
 
