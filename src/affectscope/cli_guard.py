@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from affectscope.errors import AffectscopeError
-from affectscope.options import STORE, JsonOpt, ReadingsOpt, StoreOpt
-from affectscope.shared import show
+from affectscope.options import (
+    DEFAULT_VECTORS,
+    STORE,
+    DeviceOpt,
+    DtypeOpt,
+    JsonOpt,
+    OfVectorsOpt,
+    ReadingsOpt,
+    StoreOpt,
+    VectorsOpt,
+)
+from affectscope.shared import load_for, show
+from affectscope.terminal import Progress
 
 if TYPE_CHECKING:
     from affectscope.guarding.lint import Finding
@@ -101,6 +112,57 @@ def replayed(
     show({"policy": made.name, "hash": made.hash, "traces": told}, as_json, _replayed(made, rows, out))
 
 
+@policy.command("measure")
+def measured(
+    source: PolicyArg,
+    vectors: VectorsOpt = Path(DEFAULT_VECTORS),
+    calibration: Annotated[
+        Path, typer.Option("--calibration", "-c", envvar="AFFECTSCOPE_CALIBRATION", help="Made with this policy.")
+    ] = Path("calibration.json"),
+    rule: Annotated[str, typer.Option(help="Rule of the policy whose concepts are read.")] = "pressure",
+    s: Annotated[float, typer.Option("--dose", help="Dose of the steered arms, in mean residual norms.")] = 0.05,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("arms.json"),
+    model: OfVectorsOpt = "",
+    slots: Annotated[int, typer.Option(help="Conversations that run at once.")] = 32,
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    as_json: JsonOpt = False,
+) -> None:
+    """Do the actions help? Each on our stress pairs, beside text, random directions, unrelated concepts and the wrong sign."""
+    from affectscope.concepts.episodes import stress
+    from affectscope.engines.base import Sampling
+    from affectscope.engines.transformers import TransformersEngine
+    from affectscope.files import json_text, replacing
+    from affectscope.guarding.arms import arms, guarded, measure, summary
+    from affectscope.guarding.guard import guard_of
+    from affectscope.guarding.policy import load_policy
+    from affectscope.monitoring.calibration import load_calibration
+    from affectscope.validation.directions import unrelated_directions_of
+    from affectscope.vectors.artefact import load_vectors
+
+    made, limits, found = load_policy(source), load_calibration(calibration), load_vectors(vectors)
+    if rule not in made.rules:
+        raise AffectscopeError(f"the policy has no rule {rule!r}: use one of {', '.join(made.rules)}")
+    guard, watching = guard_of(made, limits), limits.monitor(found)
+    loaded = load_for(found, model, dtype, device, "", "")
+    found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
+    how = Sampling(**{**limits.sampling, "stop": tuple(limits.sampling["stop"])})
+    engine, openings, part = TransformersEngine(loaded, watching.read, slots), stress(), made.rules[rule].rule(rule)
+    with Progress() as progress:
+        unrelated = unrelated_directions_of(loaded, found.read_layer, progress)
+        values = {
+            arm.name: measure(engine, watching, part, openings, arm, how, progress)
+            for arm in arms(found, watching.layer, s, unrelated)
+        }
+        pressed = [o for o in openings if o.tags["cell"] == "pressure"]
+        values["guard"], acted = guarded(engine, found, watching, guard, part, pressed, how, progress)
+    rows = summary(values, openings)
+    result = {"policy": made.name, "hash": made.hash, "dose": s, "pairs": len(pressed), "acted": acted, "rows": rows}
+    with replacing(out) as temporary:
+        temporary.write_text(json_text(result, indent=1), encoding="utf-8")
+    show(result, as_json, _measured(result) + f"\n{out}")
+
+
 @keys.command("new")
 def new(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; the default one when not given.")] = None,
@@ -190,6 +252,23 @@ def _replayed(made: Policy, rows: list[Replayed], out: Path | None) -> str:
     if len(acted) > 40:
         lines.append(f"... and {len(acted) - 40} more (--json or --out shows all)")
     return "\n".join([*lines, "", str(out)] if out else lines)
+
+
+def _measured(result: dict[str, Any]) -> str:
+    """A line an arm: change against none under pressure, with intervals, and what the arms read with no action."""
+    names = {"held_out": "held-out, s.d.", "nats": "nats a token", "tokens": "tokens", "gave_up": "says it does not"}
+    none = next(row for row in result["rows"] if row["arm"] == "none")
+    lines = [
+        f"{result['pairs']} pairs; {result['policy']} acted in {result['acted']}; dose {result['dose']:g}; change against none, under pressure",
+        "",
+        f"{'':20} " + " ".join(f"{name:24}" for name in names.values()),
+        f"{'none (mean)':20} " + " ".join(f"{none['mean'][key]:<24.2f}" for key in names),
+    ]
+    for row in result["rows"]:
+        if row["change"]:
+            cells = ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*row["change"][key]) for key in names]
+            lines.append(f"{row['arm']:20} " + " ".join(f"{cell:24}" for cell in cells))
+    return "\n".join(lines)
 
 
 def _forked(row: dict[str, Any]) -> str:

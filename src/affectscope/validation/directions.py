@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from affectscope.concepts.items import unrelated
+from affectscope.models.load import Model
 from affectscope.validation.base import Subject
 from affectscope.vectors.activations import Progress, mean_activations
 from affectscope.vectors.extract import difference_vectors
@@ -29,6 +30,17 @@ def unrelated_stories(subject: Subject, layer: int, progress: Progress) -> tuple
     concept = np.array([corpus.emotions.index(story.emotion) for story in corpus.stories])
     topic = np.array([corpus.topics.index(story.topic) for story in corpus.stories])
     return corpus.emotions, Labelled(read.layer(layer), concept, topic)
+
+
+def unrelated_directions_of(model: Model, layer: int, progress: Progress) -> np.ndarray:
+    """The same for a model alone, without the neutral components of a corpus taken out; ``[concepts, d_model]``."""
+    corpus = unrelated()
+    texts = [model.encode(story.text) for story in corpus.stories]
+    read = mean_activations(model, texts, [layer], skip=50, stage="reading unrelated stories", progress=progress)
+    concept = np.array([corpus.emotions.index(story.emotion) for story in corpus.stories])
+    topic = np.array([corpus.topics.index(story.topic) for story in corpus.stories])
+    stories = Labelled(read.layer(layer), concept, topic)
+    return difference_vectors(stories, len(corpus.emotions), np.zeros((0, read.layer(layer).shape[1])))
 
 
 def unrelated_directions(subject: Subject, layer: int, progress: Progress) -> tuple[tuple[str, ...], np.ndarray]:

@@ -1,0 +1,73 @@
+"""The arms on a planted tiny model: a dose along the read direction shows, controls of equal size do not show the same."""
+
+import numpy as np
+import pytest
+
+from affectscope.concepts.episodes import Opening
+from affectscope.concepts.neutral import Message
+from affectscope.engines.transformers import TransformersEngine
+from affectscope.guarding.arms import OUTCOMES, Arm, arms, guarded, measure, summary
+from affectscope.guarding.guard import guard_of
+from affectscope.validation.directions import random_directions
+from tests.conftest import WORDS
+from tests.guarding.conftest import SHORT
+from tests.guarding.test_policy import small
+
+
+def openings(count):
+    rng = np.random.default_rng(0)
+    return [
+        Opening((Message("user", " ".join(map(str, rng.choice(WORDS, 9))) + f" {cell}"),), {"pair": f"p{i:02}", "cell": cell})
+        for i in range(count)
+        for cell in ("pressure", "control")
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ran(planted, planted_vectors, guard_calibration):
+    live = guard_calibration.monitor(planted_vectors)
+    engine = TransformersEngine(planted[0], live.read, 16)
+    rule, some = live.rules[0], openings(12)
+    made = arms(planted_vectors, live.layer, 0.3, random_directions(3, planted_vectors.d_model, 5))
+    found = {arm.name: measure(engine, live, rule, some, arm, SHORT) for arm in made}
+    policy = small(rules__up__ladder=["log"])
+    pressed = [o for o in some if o.tags["cell"] == "pressure"]
+    found["guard"], acted = guarded(
+        engine, planted_vectors, live, guard_of(policy, guard_calibration), rule, pressed, SHORT
+    )
+    return found, some, acted
+
+
+def test_every_arm_answers_every_opening_and_none_is_the_reference(ran):
+    found, some, _ = ran
+    assert set(found) == {"none", "toward calm", "exit offered", "advice as text", "wrong sign", "random directions", "unrelated concepts", "guard"}  # fmt: skip
+    assert all(len(values) == (12 if arm == "guard" else 24) for arm, values in found.items())
+    rows = summary(found, some)
+    assert rows[0]["arm"] == "none"
+    assert not rows[0]["change"]
+    for row in rows[1:]:
+        assert set(row["change"]) <= set(OUTCOMES)
+        low, high = row["change"]["tokens"][1:]
+        assert low <= row["change"]["tokens"][0] <= high
+
+
+def test_a_guard_that_only_logs_changes_nothing(ran):
+    found, some, acted = ran
+    pressed = [o.id for o in some if o.tags["cell"] == "pressure"]
+    assert acted <= 12
+    for i in pressed:
+        assert found["guard"][i] == pytest.approx(found["none"][i], abs=1e-3, nan_ok=True)
+
+
+def test_an_arm_without_anything_is_none(planted, planted_vectors, guard_calibration, ran):
+    live = guard_calibration.monitor(planted_vectors)
+    engine = TransformersEngine(planted[0], live.read, 16)
+    again = measure(engine, live, live.rules[0], ran[1][:4], Arm("again"), SHORT)
+    for name, values in again.items():
+        assert values == pytest.approx(ran[0]["none"][name], abs=1e-3, nan_ok=True)
+
+
+def test_a_dose_makes_the_reply_unlikelier_than_none(ran):
+    rows = {row["arm"]: row for row in summary(*ran[:2])}
+    assert rows["toward calm"]["change"]["nats"][0] > 0
+    assert rows["wrong sign"]["change"]["nats"][0] > 0
