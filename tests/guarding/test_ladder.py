@@ -202,6 +202,16 @@ def test_a_human_rung_denied_stops_and_approved_ends_the_alarm():
     assert third.state.latched
 
 
+def test_an_approval_after_a_stop_is_worth_nothing():
+    run = Run(asking(on_fault="stop"))
+    run.token(HOT, HOT)
+    run.tell(Tool("a", "shell"))
+    run.tell(Fault("nan", "x"))
+    late = run.tell(Answer("tool:a", "approved", "kim"))
+    assert late.verdict == "deny"
+    assert run.state.latched == "nan: x"
+
+
 def test_only_a_person_opens_a_stopped_session():
     run = Run(guard(rules__up__ladder=["stop"]))
     run.token(HOT, HOT)

@@ -80,6 +80,7 @@ class Ladder(RuleBasedStateMachine):
         decision = self.tell(Answer(request, answer, "kim"))
         if decision.reason.endswith("approved by kim"):
             assert answer == "approved"
+            assert not self.state.latched
         again = self.tell(Answer(request, answer, "kim"))
         assert "no request" in again.reason
 

@@ -253,6 +253,8 @@ class Guard:
             return state, self._decision(state, (), (), f"no request {event.request} is open")
         pending = tuple(item for item in state.pending if item[0] != event.request)
         state = state._replace(pending=pending)
+        if state.latched:
+            return self._denied(state, event.request, "denied: the session is stopped")
         if event.answer != "approved":
             return self._denied(state, event.request, f"denied by {event.by or 'a person'}")
         place = next((i for i, rule in enumerate(self._rules) if event.request.startswith(f"{rule.name}@")), None)
@@ -268,7 +270,7 @@ class Guard:
         if request.startswith("tool:"):
             act = Act("", -1, "hold_tool", "deny", request)
             return state, Decision("deny", (act,), self.closed(state), (), f"{request} {why}")
-        state = state._replace(latched=f"{request} {why}")
+        state = state._replace(latched=state.latched or f"{request} {why}")
         return state, _stopped(state)
 
     def _time(self, state: State, event: Time) -> tuple[State, Decision]:
