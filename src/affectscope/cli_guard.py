@@ -137,6 +137,7 @@ def measured(
     from affectscope.guarding.guard import guard_of
     from affectscope.guarding.policy import load_policy
     from affectscope.monitoring.calibration import load_calibration
+    from affectscope.report.arms_page import render_arms
     from affectscope.validation.directions import unrelated_directions_of
     from affectscope.vectors.artefact import load_vectors
 
@@ -160,7 +161,10 @@ def measured(
     result = {"policy": made.name, "hash": made.hash, "dose": s, "pairs": len(pressed), "acted": acted, "rows": rows}
     with replacing(out) as temporary:
         temporary.write_text(json_text(result, indent=1), encoding="utf-8")
-    show(result, as_json, _measured(result) + f"\n{out}")
+    page = out.with_suffix(".html")
+    with replacing(page) as temporary:
+        temporary.write_text(render_arms(result), encoding="utf-8")
+    show(result, as_json, _measured(result) + f"\n{out} {page}")
 
 
 @keys.command("new")

@@ -8,6 +8,7 @@ from affectscope.concepts.neutral import Message
 from affectscope.engines.transformers import TransformersEngine
 from affectscope.guarding.arms import OUTCOMES, Arm, arms, guarded, measure, summary
 from affectscope.guarding.guard import guard_of
+from affectscope.report.arms_page import render_arms
 from affectscope.validation.directions import random_directions
 from tests.conftest import WORDS
 from tests.guarding.conftest import SHORT
@@ -51,6 +52,14 @@ def test_every_arm_answers_every_opening_and_none_is_the_reference(ran):
         assert low <= row["change"]["tokens"][0] <= high
 
 
+def test_the_page_shows_every_arm_and_outcome(ran):
+    found, some, acted = ran
+    page = render_arms({"pairs": 12, "policy": "small", "acted": acted, "dose": 0.3, "rows": summary(found, some)})
+    assert page.count("random directions") >= 5
+    assert "Tokens" in page
+    assert "nan" not in page.lower().split("</style>")[1].split("<script>")[0]
+
+
 def test_a_guard_that_only_logs_changes_nothing(ran):
     found, some, acted = ran
     pressed = [o.id for o in some if o.tags["cell"] == "pressure"]
@@ -67,7 +76,8 @@ def test_an_arm_without_anything_is_none(planted, planted_vectors, guard_calibra
         assert values == pytest.approx(ran[0]["none"][name], abs=1e-3, nan_ok=True)
 
 
-def test_a_dose_makes_the_reply_unlikelier_than_none(ran):
-    rows = {row["arm"]: row for row in summary(*ran[:2])}
-    assert rows["toward calm"]["change"]["nats"][0] > 0
-    assert rows["wrong sign"]["change"]["nats"][0] > 0
+def test_doses_of_either_sign_are_given_and_differ(ran):
+    found, some, _ = ran
+    ids = [o.id for o in some]
+    for one, other in (("toward calm", "none"), ("wrong sign", "none"), ("toward calm", "wrong sign")):
+        assert any(found[one][i]["nats"] != found[other][i]["nats"] for i in ids)

@@ -80,6 +80,24 @@ def test_conversations_of_one_guard_are_apart(begin):
     assert other.chat("w1").decisions
 
 
+def test_a_changed_policy_file_takes_effect_between_conversations_only(planted, planted_vectors, low, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALL)
+    first = guard(planted[0], planted_vectors, path, calibration=low, sampling=SAMPLING)
+    path.write_text(SMALL.replace("      - log\n", ""))
+    assert first.chat("w1").decisions[0].detail["acts"][0]["action"] == "log"
+    second = first.another()
+    assert second.chat("w1").decisions[0].detail["acts"][0]["action"] == "steer"
+    assert first.policy.hash != second.policy.hash
+    path.write_text(SMALL.replace("slack: 0.5", "slack: 2.0"))
+    with pytest.raises(AffectscopeError, match="not calibrated so"):
+        first.another()
+    path.write_text("nonsense")
+    with pytest.raises(AffectscopeError, match="line 1"):
+        first.another()
+    assert first.chat("w1").finished
+
+
 def test_calls_from_code_stand_before_the_same_barrier(begin):
     log = []
     guarded = begin(tools={"send": lambda text: log.append(text) or "sent"})

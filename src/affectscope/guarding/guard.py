@@ -88,9 +88,19 @@ class Guarded:
         )
 
     def another(self, evidence: str | Path | None = None) -> Guarded:
-        """Another conversation with the same model and policy, and a state of its own."""
-        place = Path(evidence) if evidence is not None else None
-        return Guarded(self.engine, self.vectors, self.policy, self.calibration, **self._more | {"evidence": place})
+        """Another conversation on the same engine, with a state of its own.
+
+        A policy that came from a file is read again, so that a change takes effect here: between conversations, never in
+        one.
+
+        Raises:
+            AffectscopeError: the file is malformed now, or has rules that were not calibrated; this conversation goes on.
+        """
+        place, source, policy = Path(evidence) if evidence is not None else None, self._more["source"], self.policy
+        if source is not None:
+            policy = load_policy(source)
+            require_calibration(policy, self.calibration)
+        return Guarded(self.engine, self.vectors, policy, self.calibration, **self._more | {"evidence": place})
 
     def stream(self, messages: Messages) -> Iterator[Piece]:
         """Answer a conversation, piece by piece: released text, decisions, tools, and how it ended.
@@ -200,6 +210,7 @@ def guard(
         vectors,
         made,
         limits,
+        source=None if isinstance(policy, Policy) else policy,
         tools=tools,
         ask=ask,
         evidence=Path(evidence) if evidence is not None else None,
