@@ -47,7 +47,7 @@ def _outcome(name: str, title: str, rows: list[Mapping[str, Any]]) -> dict[str, 
     span = (high - low) or 1.0
 
     def x(value: float) -> float:
-        return round(6 + (WIDTH - 12) * (value - low) / span, 1)
+        return float(round(6 + (WIDTH - 12) * (value - low) / span, 1))
 
     verdicts = {row["arm"]: row["verdict"].get(name, "") for row in rows}
     none = next(row["mean"].get(name, float("nan")) for row in rows if row["arm"] == "none")
