@@ -121,6 +121,10 @@ def measured(
     ] = Path("calibration.json"),
     rule: Annotated[str, typer.Option(help="Rule of the policy whose concepts are read.")] = "pressure",
     s: Annotated[float, typer.Option("--dose", help="Dose of the steered arms, in mean residual norms.")] = 0.05,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--arm", help="Only these arms beside none (repeatable); guard is the policy itself."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("arms.json"),
     model: OfVectorsOpt = "",
     slots: Annotated[int, typer.Option(help="Conversations that run at once.")] = 32,
@@ -151,12 +155,14 @@ def measured(
     engine, openings, part = TransformersEngine(loaded, watching.read, slots), stress(), made.rules[rule].rule(rule)
     with Progress() as progress:
         unrelated = unrelated_directions_of(loaded, found.read_layer, progress)
-        values = {
-            arm.name: measure(engine, watching, part, openings, arm, how, progress)
-            for arm in arms(found, watching.layer, s, unrelated)
-        }
-        pressed = [o for o in openings if o.tags["cell"] == "pressure"]
-        values["guard"], acted = guarded(engine, found, watching, guard, part, pressed, how, progress)
+        known = arms(found, watching.layer, s, unrelated)
+        if wrong := set(only or ()) - {"guard", *(arm.name for arm in known)}:
+            raise AffectscopeError(f"unknown arm {min(wrong)!r}: use guard, {', '.join(arm.name for arm in known)}")
+        chosen = [arm for arm in known if not only or arm.name in ("none", *only)]
+        values = {arm.name: measure(engine, watching, part, openings, arm, how, progress) for arm in chosen}
+        pressed, acted = [o for o in openings if o.tags["cell"] == "pressure"], 0
+        if not only or "guard" in only:
+            values["guard"], acted = guarded(engine, found, watching, guard, part, pressed, how, progress)
     rows = summary(values, openings)
     result = {"policy": made.name, "hash": made.hash, "dose": s, "pairs": len(pressed), "acted": acted, "rows": rows}
     with replacing(out) as temporary:

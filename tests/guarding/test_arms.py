@@ -41,7 +41,7 @@ def ran(planted, planted_vectors, guard_calibration):
 
 def test_every_arm_answers_every_opening_and_none_is_the_reference(ran):
     found, some, _ = ran
-    assert set(found) == {"none", "toward calm", "exit offered", "advice as text", "wrong sign", "random directions", "unrelated concepts", "guard"}  # fmt: skip
+    assert set(found) == {"none", "none, other seeds", "words that say nothing", "toward calm", "exit offered", "advice as text", "wrong sign", "random directions", "unrelated concepts", "guard"}  # fmt: skip
     assert all(len(values) == (12 if arm == "guard" else 24) for arm, values in found.items())
     rows = summary(found, some)
     assert rows[0]["arm"] == "none"

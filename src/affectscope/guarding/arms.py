@@ -25,7 +25,7 @@ from affectscope.guarding.actions import OfferExit
 from affectscope.guarding.dosing import Dosing, layers_for
 from affectscope.guarding.ladder import Guard
 from affectscope.guarding.recorder import Recorder
-from affectscope.guarding.session import Session
+from affectscope.guarding.session import NOTHING, Session
 from affectscope.models.chat import tokenize
 from affectscope.models.predictions import continuation_logprobs
 from affectscope.monitoring.calibrate import request_of
@@ -59,11 +59,15 @@ OUTCOMES = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to answer: words put in, or a steering by the number of the pair; neither for ``none``."""
+    """One way to answer: words put in, or a steering by the number of the pair; neither for ``none``.
+
+    ``again``: drawn from other seeds, which is what chance alone does to every outcome.
+    """
 
     name: str
     words: str = ""
     steering: Callable[[int], Steering] | None = None
+    again: bool = False
 
 
 def arms(vectors: ConceptVectors, layer: int, s: float, unrelated: np.ndarray) -> list[Arm]:
@@ -88,10 +92,12 @@ def arms(vectors: ConceptVectors, layer: int, s: float, unrelated: np.ndarray) -
     away = [Arm("away from desperate", steering=dose("desperate", -s))] if "desperate" in vectors.concepts else []
     return [
         Arm("none"),
+        Arm("none, other seeds", again=True),
         Arm("toward calm", steering=dose("calm", s)),
         *away,
         Arm("exit offered", OfferExit.Options().text),
         Arm("advice as text", ADVICE),
+        Arm("words that say nothing", NOTHING),
         Arm("wrong sign", steering=dose("calm", -s)),
         Arm("random directions", steering=along(noise)),
         Arm("unrelated concepts", steering=along(unrelated[:DIRECTIONS])),
@@ -111,7 +117,7 @@ def measure(
     order = sorted({o.tags["pair"] for o in openings})
     requests, plain = [], {}
     for o in openings:
-        request = request_of(o, sampling)
+        request = request_of(o, replace(sampling, seed=(sampling.seed or 0) + arm.again))
         plain[o.id] = tokenize(engine.model, o.messages, reply=True).ids
         if arm.words:
             request = replace(request, messages=(*o.messages, Message("system", arm.words)))
