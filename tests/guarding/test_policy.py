@@ -50,7 +50,7 @@ def test_shipped_policies_are_valid_and_have_nothing_to_say_against_them(name):
 
 def test_the_cautious_policy_acts_and_the_observing_one_does_not():
     assert not any(rung.kind.costs for part in load_policy("observe").rules.values() for rung in part.ladder)
-    assert any(rung.action == "steer" for part in load_policy("cautious").rules.values() for rung in part.ladder)
+    assert any(rung.kind.flow for part in load_policy("cautious").rules.values() for rung in part.ladder)
 
 
 def test_a_hash_is_of_the_content_and_plain_values_give_the_policy_again():
