@@ -224,6 +224,18 @@ def test_counterfactuals_are_kept_with_the_session(start):
     assert not any(fork.doses for fork in engine.forks[:3])
 
 
+def test_forks_that_fail_do_not_keep_the_action_from_being_taken(start, monkeypatch):
+    def full(*_):
+        raise AffectscopeError("no room")
+
+    monkeypatch.setattr("affectscope.guarding.session.pairs", full)
+    ladder = [{"action": "offer_exit", "patience": 100}]
+    made, engine = start(policy(*ladder, counterfactuals=3), words(6, HOT, HOT), words(1))
+    list(made.stream(ASK))
+    assert len(engine.begun) == 2
+    assert not made.recorder.state.fault
+
+
 def test_turns_of_one_session_share_their_state(start):
     made, engine = start(policy("log", "stop"), words(1, HOT, HOT), words(3, 0, HOT))
     list(made.stream(ASK))

@@ -140,6 +140,18 @@ def test_by_role_each_has_a_threshold_and_detection_refuses_it(made):
         detection([], [], found, (RULE,))
 
 
+def test_strata_that_are_too_thin_lose_nothing_that_ran(made, tmp_path, monkeypatch):
+    vectors, watching, engine = made
+    partial, some = tmp_path / "partial.jsonl", openings(300) + openings(30, ["w3"] * 60, start=2)
+    with pytest.raises(AffectscopeError, match="stratum 'medium'"):
+        calibrate(engine, vectors, watching, some, alpha=0.02, strata="length", sampling=SHORT, partial=partial)
+    assert len(partial.read_text().splitlines()) == 1 + 150 + 130
+    monkeypatch.setattr(calibrate_module, "outcomes", lambda *a: iter(()) if not a[2] else pytest.fail("it ran again"))
+    again = calibrate(engine, vectors, watching, some, alpha=0.02, sampling=SHORT, partial=partial)
+    assert [t.episodes for t in again.thresholds] == [150]
+    assert not partial.exists()
+
+
 def test_what_differs_from_the_promise_is_told(calibration):
     assert calibration.differs(SHORT) == ""
     told = calibration.differs(replace(SHORT, temperature=0.5, max_tokens=9))

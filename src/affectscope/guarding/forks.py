@@ -17,8 +17,6 @@ import numpy as np
 from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Engine, Generation, Request, Sampling
 from affectscope.guarding.dosing import Dosing
-from affectscope.guarding.policy import RulePart
-from affectscope.monitoring.detectors import FLOOR
 from affectscope.monitoring.monitor import HELD_OUT, Monitor
 from affectscope.monitoring.trace import MISSING, STEP
 
@@ -39,7 +37,7 @@ def pairs(
     engine: Engine,
     generation: Generation,
     monitor: Monitor,
-    part: RulePart,
+    row: np.ndarray,
     branches: Sequence[Branch],
     sampling: Sampling,
     seeds: Sequence[int],
@@ -48,25 +46,24 @@ def pairs(
     """Held-out readings of a rule's concepts in each arm, in thousandths of an s.d., and their lengths in tokens.
 
     Args:
+        row: the rule's weights over the monitor's concepts, ``[concepts]``.
         branches: one a seed, each used once.
         control: words that say nothing, where the action puts words in.
     """
-    columns = [monitor.read.concepts.index(c) for c in part.concepts]
-    row = np.array(list(part.concepts.values())) / np.linalg.norm(list(part.concepts.values()))
     found: dict[str, Any] = {"seeds": list(seeds), "plain": [], "acted": [], "plain_tokens": [], "acted_tokens": []}
     for plain in generation.fork(len(seeds), seeds):
-        _add(found, "plain", _values(plain, None, monitor, columns, row))
+        _add(found, "plain", _values(plain, None, monitor, row))
     doses = [b for b in branches if b.dosing is not None]
     forks = generation.fork(len(seeds), seeds) if doses else [None] * len(seeds)
     short = replace(sampling, max_tokens=min(sampling.max_tokens, LONGEST))
     for seed, branch, fork in zip(seeds, branches, forks, strict=True):
         acted = fork or engine.generate(Request(branch.messages, replace(short, seed=seed)))
-        _add(found, "acted", _values(acted, branch.dosing, monitor, columns, row))
+        _add(found, "acted", _values(acted, branch.dosing, monitor, row))
     if control is not None:
         found |= {"control": [], "control_tokens": []}
         for seed in seeds:
             said = engine.generate(Request(control.messages, replace(short, seed=seed)))
-            _add(found, "control", _values(said, None, monitor, columns, row))
+            _add(found, "control", _values(said, None, monitor, row))
     return found
 
 
@@ -88,19 +85,17 @@ def _add(found: dict[str, Any], name: str, values: list[float]) -> None:
     found[f"{name}_tokens"].append(len(values))
 
 
-def _values(
-    fork: Generation, dosing: Dosing | None, monitor: Monitor, columns: Sequence[int], row: np.ndarray
-) -> list[float]:
+def _values(fork: Generation, dosing: Dosing | None, monitor: Monitor, row: np.ndarray) -> list[float]:
     """The held-out reading at each token that the fork writes."""
     watch, probe, found = monitor.episode(), monitor.read.probes.index(HELD_OUT), list[float]()
     place = 0
     for step in _dosed(fork, dosing):
         if not step.generated:
             continue
-        units = watch.read(replace(step, position=place)).z[probe, columns]
+        units = watch.read(replace(step, position=place)).z[probe]
         place += 1
         if (units != MISSING).all():
-            found.append(float(np.maximum(units, FLOOR / STEP) @ row * STEP))
+            found.append(float(units @ row * STEP))
         if place >= LONGEST:
             fork.stop("long enough")
             break

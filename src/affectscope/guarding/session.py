@@ -172,7 +172,12 @@ class Session:
         """Run one generation under the guard."""
         steps = self.conversation.read(reply.generation)
         self._dose(reply)
-        while (reading := self._next(steps, reply)) is not None:
+        while True:
+            reading, fault = self._next(steps, reply)
+            if fault is not None:
+                yield from self._follow(self._tell(fault), reply)
+            if reading is None or reply.stopped:
+                break
             self.recorder.position = reading.step.position
             if reading.step.generated:
                 reply.held.append((self.conversation.place, reading.step.text))
@@ -188,23 +193,16 @@ class Session:
         if not reply.stopped and reply.inserted is None and (text := reply.release(0)):
             yield Piece("text", text)
 
-    def _next(self, steps: Iterator[Reading], reply: _Reply) -> Reading | None:
+    def _next(self, steps: Iterator[Reading], reply: _Reply) -> tuple[Reading | None, Fault | None]:
         """The next reading. Whatever the engine or the read-out raises is a fault, and so is a silence that is too long."""
         began = self._clock()
         try:
             reading = next(steps, None)
         except Exception as error:  # whatever it is: the guard is blind from here on
-            reply.generation.stop("fault")
-            self._fail(reply, Fault("probe error", f"{type(error).__name__}: {error}"))
-            return None
-        if self._clock() - began > self.policy.heartbeat:
-            self._fail(reply, Fault("heartbeat", f"no token for {self._clock() - began:.0f} s"))
-        return reading
-
-    def _fail(self, reply: _Reply, fault: Fault) -> None:
-        if any(act.action == "stop" for act in self._tell(fault).acts):
-            reply.generation.stop("stopped")
-            reply.stopped = "stopped"
+            reply.generation.stop("probe error")
+            return None, Fault("probe error", f"{type(error).__name__}: {error}")
+        waited = self._clock() - began
+        return reading, Fault("heartbeat", f"no token for {waited:.0f} s") if waited > self.policy.heartbeat else None
 
     def _decide(self, reading: Reading) -> Iterator[Decision]:
         """What follows from a reading: of its faults, and of itself if it could be read."""
@@ -236,9 +234,9 @@ class Session:
         for act in decision.acts:
             if reply.stopped:
                 return
-            self._apply(act, reply)
+            yield from self._apply(act, reply)
 
-    def _apply(self, act: Act, reply: _Reply) -> None:
+    def _apply(self, act: Act, reply: _Reply) -> Iterator[Piece]:
         """Take one action; one that fails is a fault."""
         live = _Live(self, reply)
         part = self.policy.rules.get(act.rule)
@@ -250,7 +248,8 @@ class Session:
                 self._counterfactual(act, reply)
                 done = rung.kind.apply(live, rung.options, act.rule, act.request)
         except Exception as error:  # a plug-in may raise anything
-            self._fail(reply, Fault("action failed", f"{act.action}: {type(error).__name__}: {error}"))
+            fault = Fault("action failed", f"{act.action}: {type(error).__name__}: {error}")
+            yield from self._follow(self._tell(fault), reply)
             return
         self.recorder.effect(act, done)
 
@@ -273,7 +272,12 @@ class Session:
             turns = (*reply.turns, *said, Message(options.role, options.text))
             branches = [Branch(messages=turns) for _ in seeds]
             control = Branch(messages=(*turns[:-1], Message(options.role, NOTHING)))
-        found = pairs(self.engine, reply.generation, self.monitor, part, branches, self.sampling, seeds, control)
+        row = part.rule(act.rule).row(self.monitor.read.concepts)
+        try:
+            found = pairs(self.engine, reply.generation, self.monitor, row, branches, self.sampling, seeds, control)
+        except AffectscopeError as error:  # the forks did not fit; the action is taken all the same
+            self.recorder.note(counterfactual=act.action, failed=str(error))
+            return
         self.recorder.counterfactual(act, found)
 
     def _dose(self, reply: _Reply) -> None:

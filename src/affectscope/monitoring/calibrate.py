@@ -149,18 +149,11 @@ def calibrate(
     standard, parts = kept.train.standard, shares(names, alpha, kept.train.seen)
     _enough(sets["calibrate"], parts, delta, promise, strata)
     live = replace(monitor, standard=standard)
-    found: dict[str, list[Outcome]] = {}
-    for name in ("calibrate", "audit"):
-        have = [kept.outcomes[o.id] for o in sets[name] if o.id in kept.outcomes]
-        left = [o for o in sets[name] if o.id not in kept.outcomes]
-        progress(f"{name} set", len(have), len(sets[name]))
-        for outcome in outcomes(engine, live, left, sampling):
-            have.append(outcome)
-            kept.add(outcome)
-            progress(f"{name} set", len(have), len(sets[name]))
-        found[name] = sorted(have, key=lambda o: o.id)
-    kept.remove()
-    return Calibration(
+    found = {
+        name: _answered(engine, live, sets[name], sampling, kept, f"{name} set", progress)
+        for name in ("calibrate", "audit")
+    }
+    made = Calibration(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         affectscope=version("affectscope"),
         model=vectors.model,
@@ -180,6 +173,27 @@ def calibrate(
         standard_std=np.round(standard.std.astype(float), 6).tolist(),
         **judged(found["calibrate"], found["audit"], parts, delta, promise, strata),
     )
+    kept.remove()  # only now: strata of too few episodes are found while judging, and nothing that ran is lost
+    return made
+
+
+def _answered(
+    engine: Engine,
+    monitor: Monitor,
+    openings: Sequence[Opening],
+    sampling: Sampling,
+    kept: Checkpoint,
+    stage: str,
+    progress: Progress,
+) -> list[Outcome]:
+    """The outcomes of a set, by name: those that are kept already, and the rest as they come."""
+    have = [kept.outcomes[o.id] for o in openings if o.id in kept.outcomes]
+    progress(stage, len(have), len(openings))
+    for outcome in outcomes(engine, monitor, [o for o in openings if o.id not in kept.outcomes], sampling):
+        have.append(outcome)
+        kept.add(outcome)
+        progress(stage, len(have), len(openings))
+    return sorted(have, key=lambda o: o.id)
 
 
 def _enough(
@@ -207,7 +221,7 @@ def _key(vectors: ConceptVectors, sampling: Sampling, openings: Sequence[Opening
         _hash([o.id for o in openings]),
         rules,
         monitor.layer,
-        monitor.strata,
+        monitor.strata if monitor.strata in ("role", "phase") else "",  # of episodes: the same ones, grouped later
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
