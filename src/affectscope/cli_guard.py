@@ -133,6 +133,8 @@ def measured(
     as_json: JsonOpt = False,
 ) -> None:
     """Do the actions help? Each on our stress pairs, beside text, random directions, unrelated concepts and the wrong sign."""
+    import numpy as np
+
     from affectscope.concepts.episodes import stress
     from affectscope.engines.base import Sampling
     from affectscope.engines.transformers import TransformersEngine
@@ -142,8 +144,9 @@ def measured(
     from affectscope.guarding.policy import load_policy
     from affectscope.monitoring.calibration import load_calibration
     from affectscope.report.arms_page import render_arms
-    from affectscope.validation.directions import unrelated_directions_of
+    from affectscope.validation.directions import unrelated_stories
     from affectscope.vectors.artefact import load_vectors
+    from affectscope.vectors.extract import Recipe, difference_vectors
 
     made, limits, found = load_policy(source), load_calibration(calibration), load_vectors(vectors)
     if rule not in made.rules:
@@ -154,7 +157,9 @@ def measured(
     how = Sampling(**{**limits.sampling, "stop": tuple(limits.sampling["stop"])})
     engine, openings, part = TransformersEngine(loaded, watching.read, slots), stress(), made.rules[rule].rule(rule)
     with Progress() as progress:
-        unrelated = unrelated_directions_of(loaded, found.read_layer, progress)
+        names, stories = unrelated_stories(loaded, found.read_layer, Recipe().skip_tokens, progress)
+        # Neutral components stay in: these are for a dose beside others, not for a comparison of recipes.
+        unrelated = difference_vectors(stories, len(names), np.zeros((0, found.d_model)))
         known = arms(found, watching.layer, s, unrelated)
         if wrong := set(only or ()) - {"guard", *(arm.name for arm in known)}:
             raise AffectscopeError(f"unknown arm {min(wrong)!r}: use guard, {', '.join(arm.name for arm in known)}")

@@ -74,6 +74,8 @@ def test_a_hash_is_of_the_content_and_plain_values_give_the_policy_again():
         (SMALL.replace("s: 0.05", "s: 5"), "line 10, column 43", "less than 0.5"),
         (SMALL.replace("s: 0.05", "amount: 0.05"), "line 10, column 48", "Extra inputs"),
         (SMALL.replace("name: small", "nmae: small"), "line 2, column 7", "Extra inputs"),
+        (SMALL.replace("- log", "- {action: offer_exit, text: ''}"), "line 9, column 36", "at least 1"),
+        (SMALL.replace("- log", "- {action: log, patience: 0}"), "line 9, column 33", "greater than or equal to 1"),
         (SMALL + "limits: {s_max: 9}\n", "line 12, column 17", "less than or equal to 0.5"),
         (SMALL + "faults: {nann: stop}\n", "line 12, column 9", "unknown fault 'nann'"),
         (SMALL.replace("ladder:", "roles: [robot]\n    ladder:"), "line 8, column 12", "unknown role 'robot'"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,10 +19,20 @@ Verdict = Literal["allow", "warn", "modify", "deny", "escalate"]
 VERDICTS: tuple[Verdict, ...] = ("allow", "warn", "modify", "deny", "escalate")
 
 
+Text = Annotated[str, Field(min_length=1)]
+
+
 class Options(BaseModel):
     """Options of an action, as the policy file gives them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Words(Options):
+    """Options of an action that puts words in: who says them, and which."""
+
+    role: Literal["system", "user", "tool"] = "system"
+    text: Text
 
 
 class Live(Protocol):
@@ -131,14 +141,10 @@ class OfferExit(Action):
 
     name, verdict, severity, flow = "offer_exit", "modify", 1, True
 
-    class Options(Options):
-        """Who says it and in what words."""
+    class Options(Words):
+        """See :class:`Words`."""
 
-        role: Literal["system", "user", "tool"] = "system"
-        text: str = Field(
-            default="You may stop here. If this cannot be done as asked, say so and say why; that is a good answer.",
-            min_length=1,
-        )
+        text: Text = "You may stop here. If this cannot be done as asked, say so and say why; that is a good answer."
 
     @staticmethod
     def apply(live: Live, options: OfferExit.Options, rule: str, request: str) -> dict[str, Any]:
@@ -152,13 +158,10 @@ class Reprompt(Action):
 
     name, verdict, severity, flow = "reprompt", "modify", 2, True
 
-    class Options(Options):
-        """Who says it and in what words."""
+    class Options(Words):
+        """See :class:`Words`."""
 
-        role: Literal["system", "user", "tool"] = "system"
-        text: str = Field(
-            default="Start again, calmly. Use only what the task allows, and name what stands in the way.", min_length=1
-        )
+        text: Text = "Start again, calmly. Use only what the task allows, and name what stands in the way."
 
     @staticmethod
     def apply(live: Live, options: Reprompt.Options, rule: str, request: str) -> dict[str, Any]:

@@ -162,7 +162,8 @@ class Guard:
     def _token(self, state: State, event: Token) -> tuple[State, Decision]:
         if state.latched:
             return state, _stopped(state)
-        stratum = ALL if self.strata == "none" else self._stratum(event)
+        by_token = self.strata in ("role", "phase")
+        stratum = token_stratum(self.strata, event.role, event.phase) if by_token else ALL
         own = state.own + event.generated
         rules, wanted, released = list(state.rules), list[tuple[int, int]](), list[str]()
         for place, rule in enumerate(self._rules):
@@ -177,19 +178,12 @@ class Guard:
             elif change == "taken":
                 wanted.append((place, rules[place].rung))
         if not wanted and not released:
-            quiet = (
-                state._replace(rules=tuple(rules), own=own) if own != state.own else state._replace(rules=tuple(rules))
-            )
+            quiet = state._replace(rules=tuple(rules), own=own)
             return quiet, CLOSED if self.closed(quiet) else OPEN
         state = state._replace(rules=tuple(rules), own=own)
         state, acts = self._acts(state, wanted, event.position)
         reason = "; ".join([f"{act.rule} in alarm" for act in acts] + [f"{name} over" for name in released])
         return state, self._decision(state, acts, tuple(released), reason)
-
-    def _stratum(self, event: Token) -> str:
-        if self.strata in ("role", "phase"):
-            return token_stratum(self.strata, event.role, event.phase)
-        return ALL
 
     def _acts(self, state: State, wanted: Sequence[tuple[int, int]], position: int) -> tuple[State, tuple[Act, ...]]:
         """The actions of the rungs just taken, within the budget; of those that change the reply only the most severe."""

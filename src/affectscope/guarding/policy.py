@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.actions import REGISTRY, VERDICTS, Action, Verdict, action_of
 from affectscope.guarding.events import FAULTS
 from affectscope.models.chat import PHASES, ROLES
-from affectscope.monitoring.detectors import Rule, detector
+from affectscope.monitoring.calibration import RuleSpec
+from affectscope.monitoring.detectors import Rule
 
 FORMAT = "affectscope/policy@1"
 SHIPPED = ("observe", "cautious", "strict")
@@ -35,12 +36,23 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _among(what: str, known: tuple[str, ...]) -> AfterValidator:
+    """Every one of the given names must be a known one."""
+
+    def check(value: Any) -> Any:
+        if unknown := [name for name in value if name not in known]:
+            raise ValueError(f"unknown {what} {unknown[0]!r}: use some of {', '.join(known)}")
+        return value
+
+    return AfterValidator(check)
+
+
 class Rung(_Frozen):
     """A step of a ladder: an action with its options, and how long it has to help."""
 
     action: str
     verdict: Verdict
-    patience: int
+    patience: int = Field(ge=1, le=100_000)
     options: Any = None
 
     @model_validator(mode="before")
@@ -66,13 +78,6 @@ class Rung(_Frozen):
             "options": options,
         }
 
-    @field_validator("patience")
-    @classmethod
-    def _patient(cls, value: int) -> int:
-        if not 1 <= value <= 100_000:
-            raise ValueError("patience is a number of tokens, at least 1")
-        return value
-
     @property
     def kind(self) -> type[Action]:
         """The action's class."""
@@ -91,8 +96,8 @@ class RulePart(_Frozen):
     concepts: dict[str, float] = Field(min_length=1)
     detector: Literal["level", "ewma", "rolling_mean", "cusum", "segment"] = "cusum"
     options: dict[str, float] = {}
-    roles: tuple[str, ...] = ("assistant",)
-    phases: tuple[str, ...] = ("answer", "thinking", "tool_call")
+    roles: Annotated[tuple[str, ...], _among("role", ROLES)] = ("assistant",)
+    phases: Annotated[tuple[str, ...], _among("phase", PHASES)] = ("answer", "thinking", "tool_call")
     own_tokens_only: bool = True
     dwell: int = Field(default=1, ge=1, le=1000)
     window: int = Field(default=16, ge=1, le=1000)
@@ -100,20 +105,6 @@ class RulePart(_Frozen):
     fall: float = Field(default=0.5, gt=0)
     cool_down: int = Field(default=32, ge=0, le=100_000)
     ladder: tuple[Rung, ...] = Field(min_length=1, max_length=16)
-
-    @field_validator("roles")
-    @classmethod
-    def _roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [role for role in value if role not in ROLES]:
-            raise ValueError(f"unknown role {unknown[0]!r}: use some of {', '.join(ROLES)}")
-        return value
-
-    @field_validator("phases")
-    @classmethod
-    def _phases(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [phase for phase in value if phase not in PHASES]:
-            raise ValueError(f"unknown phase {unknown[0]!r}: use some of {', '.join(PHASES)}")
-        return value
 
     @model_validator(mode="after")
     def _detects(self) -> RulePart:
@@ -125,9 +116,15 @@ class RulePart(_Frozen):
 
     def rule(self, name: str) -> Rule:
         """The monitor's rule of this part."""
-        whole = {k: int(v) if float(v).is_integer() and k != "weight" else v for k, v in self.options.items()}
-        made = detector(self.detector, **whole)
-        return Rule(name, self.concepts, made, self.roles, self.phases, self.own_tokens_only)
+        return RuleSpec(
+            name=name,
+            weights=self.concepts,
+            detector=self.detector,
+            options=self.options,
+            roles=self.roles,
+            phases=self.phases,
+            generated=self.own_tokens_only,
+        ).rule()
 
 
 class Limits(_Frozen):
@@ -161,18 +158,11 @@ class Policy(_Frozen):
     limits: Limits = Limits()
     barrier: Barrier = Barrier()
     on_fault: OnFault = "hold"
-    faults: dict[str, OnFault] = {}
+    faults: Annotated[dict[str, OnFault], _among("fault", FAULTS)] = {}
     heartbeat: int = Field(
         default=60, ge=1, le=3600, description="Seconds without a token after which readings are stale."
     )
     counterfactuals: int = Field(default=0, ge=0, le=64, description="Forks with and without the first action, each.")
-
-    @field_validator("faults")
-    @classmethod
-    def _known(cls, value: dict[str, OnFault]) -> dict[str, OnFault]:
-        if unknown := [name for name in value if name not in FAULTS]:
-            raise ValueError(f"unknown fault {unknown[0]!r}: use some of {', '.join(FAULTS)}")
-        return value
 
     @cached_property
     def hash(self) -> str:

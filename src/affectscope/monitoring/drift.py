@@ -1,6 +1,7 @@
 """Are today's episodes still like those that thresholds were set on? A bet against it on each, one martingale a rule.
 
-Their mean is a martingale too, so one number decides however many rules there are. It can only say "recalibrate": nothing is relaxed by it, and an attack that looks like drift gains nothing.
+Their mean is a martingale too, so one number decides however many rules there are. It can only say "recalibrate": nothing
+is relaxed by it, and an attack that looks like drift gains nothing.
 
 Against a reference that stays the same, p-values are uniform up to the luck of its draw: of 600 episodes, 0.012 in their
 mean (one s.d.). The bets win from about 0.04 on, so that luck alone loses money however long it goes on.

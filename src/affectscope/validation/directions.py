@@ -19,31 +19,20 @@ def random_directions(count: int, d_model: int, seed: int = 0) -> np.ndarray:
     return unit
 
 
-def unrelated_stories(subject: Subject, layer: int, progress: Progress) -> tuple[tuple[str, ...], Labelled]:
-    """Names of the unrelated concepts, and their stories read as emotion stories are: ``[stories, d_model]`` at ``layer``."""
+def unrelated_stories(model: Model, layer: int, skip: int, progress: Progress) -> tuple[tuple[str, ...], Labelled]:
+    """Names of the unrelated concepts, and their stories read as emotion stories are: ``[stories, d_model]`` at ``layer``.
+
+    ``skip``: tokens left out at the start of each story.
+    """
     corpus = unrelated()
-    texts = [subject.model.encode(story.text) for story in corpus.stories]
-    skip = subject.read.recipe.skip_tokens
-    read = mean_activations(
-        subject.model, texts, [layer], skip=skip, stage="reading unrelated stories", progress=progress
-    )
+    texts = [model.encode(story.text) for story in corpus.stories]
+    read = mean_activations(model, texts, [layer], skip=skip, stage="reading unrelated stories", progress=progress)
     concept = np.array([corpus.emotions.index(story.emotion) for story in corpus.stories])
     topic = np.array([corpus.topics.index(story.topic) for story in corpus.stories])
     return corpus.emotions, Labelled(read.layer(layer), concept, topic)
 
 
-def unrelated_directions_of(model: Model, layer: int, progress: Progress) -> np.ndarray:
-    """The same for a model alone, without the neutral components of a corpus taken out; ``[concepts, d_model]``."""
-    corpus = unrelated()
-    texts = [model.encode(story.text) for story in corpus.stories]
-    read = mean_activations(model, texts, [layer], skip=50, stage="reading unrelated stories", progress=progress)
-    concept = np.array([corpus.emotions.index(story.emotion) for story in corpus.stories])
-    topic = np.array([corpus.topics.index(story.topic) for story in corpus.stories])
-    stories = Labelled(read.layer(layer), concept, topic)
-    return difference_vectors(stories, len(corpus.emotions), np.zeros((0, read.layer(layer).shape[1])))
-
-
 def unrelated_directions(subject: Subject, layer: int, progress: Progress) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and ``[concepts, d_model]`` unit vectors of unrelated concepts by the recipe that made the emotion vectors."""
-    names, stories = unrelated_stories(subject, layer, progress)
+    names, stories = unrelated_stories(subject.model, layer, subject.read.recipe.skip_tokens, progress)
     return names, difference_vectors(stories, len(names), subject.read.components(layer))

@@ -126,7 +126,7 @@ def run(subject: Subject, progress: Progress) -> Result:
     topics = np.unique(stories.topic)
     if len(topics) < 4:
         raise NotApplicableError("fewer than four topics, so halves of them say nothing of an emotion's spread")
-    names, other = unrelated_stories(subject, subject.layer, progress)
+    names, other = unrelated_stories(subject.model, subject.layer, subject.read.recipe.skip_tokens, progress)
     scored = held_out_scores(subject, names, other, progress)
 
     def among(statistic: Callable[[np.ndarray], float]) -> tuple[float, float, float]:
