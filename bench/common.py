@@ -10,6 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from affectscope import extract, load
+from affectscope.concepts.stories import load_stories
+from affectscope.models.load import Model, wrap
+from affectscope.vectors.artefact import ConceptVectors
+
+SHAPES = {
+    "1b": {"hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 8192, "num_attention_heads": 32},
+    "8b": {"hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336, "num_attention_heads": 32},
+}
+"""Networks of a size, with eight heads of keys and values each and random weights: speed does not ask what weights say."""
 
 
 def arguments(description: str) -> argparse.Namespace:
@@ -17,7 +30,25 @@ def arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer texts and rounds")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of interleaved runs")
+    parser.add_argument("--shape", choices=SHAPES, help="a network of this size with random weights, for a GPU")
     return parser.parse_args()
+
+
+def subject(shape: str | None) -> tuple[Model, ConceptVectors]:
+    """The bundled model with its vectors, or a network of a shape with vectors of two topics' stories."""
+    model = load()
+    if shape:
+        config = LlamaConfig(
+            vocab_size=model.network.config.vocab_size,
+            num_key_value_heads=8,
+            max_position_embeddings=8192,
+            **SHAPES[shape],
+        )
+        with torch.device(model.device):
+            network = LlamaForCausalLM(config).to(model.dtype).eval()
+        model = wrap(network, model.tokenizer, name=f"random-{shape}")
+    vectors, _ = extract(model, load_stories(topics=2) if shape else None, layers="two-thirds")
+    return model, vectors
 
 
 def interleaved(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
@@ -86,7 +117,9 @@ def report(claim: str, ratio: tuple[float, float, float], goal: float, dtype: st
 
 
 def machine() -> str:
-    """Processor and core count."""
+    """The GPU when there is one, else processor and core count."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name(0))
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

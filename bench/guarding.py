@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from affectscope import extract, load
 from affectscope.concepts.episodes import benign
 from affectscope.engines.base import Request, Sampling
 from affectscope.engines.transformers import TransformersEngine
@@ -30,7 +29,7 @@ from affectscope.guarding.verify import verify
 from affectscope.models.load import Model
 from affectscope.monitoring.monitor import Monitor, monitor
 from affectscope.vectors.artefact import ConceptVectors
-from common import alternating, arguments, paired, report
+from common import alternating, arguments, paired, report, subject
 
 GREEDY = Sampling(temperature=0, max_tokens=32)
 
@@ -38,10 +37,10 @@ GREEDY = Sampling(temperature=0, max_tokens=32)
 def main() -> None:
     options = arguments(__doc__ or "")
     rounds = options.rounds or (12 if options.quick else 120)
-    _decisions(50_000 if options.quick else 400_000)
-    _verify(50_000 if options.quick else 1_000_000)
-    model = load()
-    vectors, _ = extract(model, layers="two-thirds")
+    if not options.shape:
+        _decisions(50_000 if options.quick else 400_000)
+        _verify(50_000 if options.quick else 1_000_000)
+    model, vectors = subject(options.shape)
     made = monitor(vectors, rules=load_policy("cautious").monitor_rules())
     messages = benign()[0].messages
     with tempfile.TemporaryDirectory() as folder:

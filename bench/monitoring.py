@@ -14,14 +14,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from affectscope import extract, load
 from affectscope.concepts.episodes import benign
 from affectscope.engines.base import Request, Sampling
 from affectscope.engines.transformers import TransformersEngine
 from affectscope.models.chat import tokenize
 from affectscope.models.load import Model
 from affectscope.monitoring.monitor import Monitor, monitor
-from common import alternating, arguments, interleaved, paired, report
+from common import alternating, arguments, interleaved, paired, report, subject
 
 TOKENS = 32
 GREEDY = Sampling(temperature=0, max_tokens=TOKENS)
@@ -30,9 +29,8 @@ GREEDY = Sampling(temperature=0, max_tokens=TOKENS)
 def main() -> None:
     options = arguments(__doc__ or "")
     rounds = options.rounds or (12 if options.quick else 120)
-    model = load()
+    model, vectors = subject(options.shape)
     dtype = str(model.dtype).removeprefix("torch.")
-    vectors, _ = extract(model, layers="two-thirds")
     made = monitor(vectors)
     made = replace(made, thresholds={rule.name: {"all": (1e9, 0.01)} for rule in made.rules})  # computed, never crossed
     openings = [o.messages for o in benign()[:8]]
@@ -52,7 +50,8 @@ def main() -> None:
         print(f"monitored, batch {size}: {speed:.1f} tokens a second", flush=True)
     _agreement(model, openings)
     _per_token(model, made, openings)
-    _memory(model, made, 2_000 if options.quick else 100_000)
+    if not options.shape:
+        _memory(model, made, 2_000 if options.quick else 100_000)
 
 
 def _watching(model: Model, made: Monitor, openings: list) -> dict[str, Callable[[], Iterator[object]]]:
@@ -82,8 +81,8 @@ def _contenders(model: Model, made: Monitor, openings: list) -> dict[str, Callab
     ids = [tokenize(model, messages, reply=True).ids for messages in openings]
     longest = max(map(len, ids))
     pad = model.tokenizer.pad_token_id or 0
-    tokens = torch.tensor([[pad] * (longest - len(i)) + i for i in ids])
-    mask = torch.tensor([[0] * (longest - len(i)) + [1] * len(i) for i in ids])
+    tokens = torch.tensor([[pad] * (longest - len(i)) + i for i in ids], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(i)) + [1] * len(i) for i in ids], device=model.device)
 
     def generate(**more: object) -> object:
         with torch.inference_mode():
@@ -97,11 +96,13 @@ def _contenders(model: Model, made: Monitor, openings: list) -> dict[str, Callab
                 **more,
             )
 
+    weights = made.read.on_cpu[0][0].to(model.device)
+
     def kept() -> None:
         """How a monitor is commonly made: ask generate for every hidden state, project afterwards."""
         out = generate(output_hidden_states=True, return_dict_in_generate=True)
         stream = torch.cat([states[made.layer + 1] for states in out.hidden_states], dim=1)
-        stream.float() @ made.read.on_cpu[0][0]
+        (stream.float() @ weights).cpu()
 
     return {
         "model.generate": generate,
@@ -115,7 +116,7 @@ def _agreement(model: Model, openings: list) -> None:
     """Greedy tokens that are those of ``model.generate`` up to the first difference, alone and in a batch of eight."""
     expected = []
     for messages in openings:
-        ids = torch.tensor([tokenize(model, messages, reply=True).ids])
+        ids = torch.tensor([tokenize(model, messages, reply=True).ids], device=model.device)
         with torch.inference_mode():
             out = model.network.generate(
                 ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS

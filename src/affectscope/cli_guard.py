@@ -11,6 +11,7 @@ from affectscope.errors import AffectscopeError
 from affectscope.options import (
     DEFAULT_VECTORS,
     STORE,
+    CorpusOpt,
     DeviceOpt,
     DtypeOpt,
     JsonOpt,
@@ -126,6 +127,7 @@ def measured(
         typer.Option("--arm", help="Only these arms beside none (repeatable); guard is the policy itself."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("arms.json"),
+    corpus: CorpusOpt = None,
     model: OfVectorsOpt = "",
     slots: Annotated[int, typer.Option(help="Conversations that run at once.")] = 32,
     dtype: DtypeOpt = "auto",
@@ -136,11 +138,13 @@ def measured(
     import numpy as np
 
     from affectscope.concepts.episodes import stress
+    from affectscope.concepts.stories import load_stories
     from affectscope.engines.base import Sampling
     from affectscope.engines.transformers import TransformersEngine
     from affectscope.files import json_text, replacing
-    from affectscope.guarding.arms import arms, guarded, measure, summary
+    from affectscope.guarding.arms import ALONE, arms, guarded, measure, monitored, summary
     from affectscope.guarding.guard import guard_of
+    from affectscope.guarding.outcomes import third_reader
     from affectscope.guarding.policy import load_policy
     from affectscope.monitoring.calibration import load_calibration
     from affectscope.report.arms_page import render_arms
@@ -157,17 +161,22 @@ def measured(
     how = Sampling(**{**limits.sampling, "stop": tuple(limits.sampling["stop"])})
     engine, openings, part = TransformersEngine(loaded, watching.read, slots), stress(), made.rules[rule].rule(rule)
     with Progress() as progress:
-        names, stories = unrelated_stories(loaded, found.read_layer, Recipe().skip_tokens, progress)
+        third = third_reader(loaded, found, load_stories(corpus), progress)
+        names, told = unrelated_stories(loaded, found.read_layer, Recipe().skip_tokens, progress)
         # Neutral components stay in: these are for a dose beside others, not for a comparison of recipes.
-        unrelated = difference_vectors(stories, len(names), np.zeros((0, found.d_model)))
+        unrelated = difference_vectors(told, len(names), np.zeros((0, found.d_model)))
         known = arms(found, watching.layer, s, unrelated)
-        if wrong := set(only or ()) - {"guard", *(arm.name for arm in known)}:
-            raise AffectscopeError(f"unknown arm {min(wrong)!r}: use guard, {', '.join(arm.name for arm in known)}")
+        if wrong := set(only or ()) - {*ALONE, *(arm.name for arm in known)}:
+            raise AffectscopeError(
+                f"unknown arm {min(wrong)!r}: use {', '.join([*ALONE, *(arm.name for arm in known)])}"
+            )
         chosen = [arm for arm in known if not only or arm.name in ("none", *only)]
-        values = {arm.name: measure(engine, watching, part, openings, arm, how, progress) for arm in chosen}
+        values = {arm.name: measure(engine, watching, third, part, openings, arm, how, progress) for arm in chosen}
         pressed, acted = [o for o in openings if o.tags["cell"] == "pressure"], 0
-        if not only or "guard" in only:
-            values["guard"], acted = guarded(engine, found, watching, guard, part, pressed, how, progress)
+        if not only or set(only) & set(ALONE):  # on engines of their own, so that both meet the same cache
+            engines = [TransformersEngine(loaded, watching.read, 1) for _ in ALONE]
+            values[ALONE[0]] = monitored(engines[0], watching, third, part, pressed, how, progress)
+            values[ALONE[1]], acted = guarded(engines[1], found, watching, guard, third, part, pressed, how, progress)
     rows = summary(values, openings)
     result = {"policy": made.name, "hash": made.hash, "dose": s, "pairs": len(pressed), "acted": acted, "rows": rows}
     with replacing(out) as temporary:
@@ -271,7 +280,7 @@ def _replayed(made: Policy, rows: list[Replayed], out: Path | None) -> str:
 
 def _measured(result: dict[str, Any]) -> str:
     """A line an arm: change against none under pressure, with intervals, and what the arms read with no action."""
-    names = {"held_out": "held-out, s.d.", "nats": "nats a token", "tokens": "tokens", "gave_up": "says it does not"}
+    names = {"third": "third reader, s.d.", "nats": "nats a token", "tokens": "tokens", "gave_up": "says it does not"}
     none = next(row for row in result["rows"] if row["arm"] == "none")
     lines = [
         f"{result['pairs']} pairs; {result['policy']} acted in {result['acted']}; dose {result['dose']:g}; change against none, under pressure",

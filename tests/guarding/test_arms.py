@@ -6,8 +6,9 @@ import pytest
 from affectscope.concepts.episodes import Opening
 from affectscope.concepts.neutral import Message
 from affectscope.engines.transformers import TransformersEngine
-from affectscope.guarding.arms import OUTCOMES, Arm, arms, guarded, measure, summary
+from affectscope.guarding.arms import Arm, arms, guarded, measure, monitored, summary
 from affectscope.guarding.guard import guard_of
+from affectscope.guarding.outcomes import OUTCOMES, ThirdReader
 from affectscope.report.arms_page import render_arms
 from affectscope.validation.directions import random_directions
 from tests.conftest import WORDS
@@ -24,25 +25,31 @@ def openings(count):
     ]  # fmt: skip
 
 
+def third_of(vectors):
+    place = vectors.place(vectors.read_layer)
+    return ThirdReader(vectors.read_layer, vectors.concepts, vectors.readers_heldout[place], vectors.grand_mean[place])
+
+
 @pytest.fixture(scope="module")
 def ran(planted, planted_vectors, guard_calibration):
     live = guard_calibration.monitor(planted_vectors)
     engine = TransformersEngine(planted[0], live.read, 16)
-    rule, some = live.rules[0], openings(12)
+    rule, some, third = live.rules[0], openings(12), third_of(planted_vectors)
     made = arms(planted_vectors, live.layer, 0.3, random_directions(3, planted_vectors.d_model, 5))
-    found = {arm.name: measure(engine, live, rule, some, arm, SHORT) for arm in made}
+    found = {arm.name: measure(engine, live, third, rule, some, arm, SHORT) for arm in made}
     policy = small(rules__up__ladder=["log"])
     pressed = [o for o in some if o.tags["cell"] == "pressure"]
+    found["monitor only"] = monitored(engine, live, third, rule, pressed, SHORT)
     found["guard"], acted = guarded(
-        engine, planted_vectors, live, guard_of(policy, guard_calibration), rule, pressed, SHORT
+        engine, planted_vectors, live, guard_of(policy, guard_calibration), third, rule, pressed, SHORT
     )
     return found, some, acted
 
 
 def test_every_arm_answers_every_opening_and_none_is_the_reference(ran):
     found, some, _ = ran
-    assert set(found) == {"none", "none, other seeds", "words that say nothing", "toward calm", "exit offered", "advice as text", "wrong sign", "random directions", "unrelated concepts", "guard"}  # fmt: skip
-    assert all(len(values) == (12 if arm == "guard" else 24) for arm, values in found.items())
+    assert set(found) == {"none", "none, other seeds", "words that say nothing", "toward calm", "exit offered", "advice as text", "wrong sign", "random directions", "unrelated concepts", "monitor only", "guard"}  # fmt: skip
+    assert all(len(values) == (12 if arm in ("guard", "monitor only") else 24) for arm, values in found.items())
     rows = summary(found, some)
     assert rows[0]["arm"] == "none"
     assert not rows[0]["change"]
@@ -66,12 +73,15 @@ def test_a_guard_that_only_logs_changes_nothing(ran):
     assert acted <= 12
     for i in pressed:
         assert found["guard"][i] == pytest.approx(found["none"][i], abs=1e-3, nan_ok=True)
+        assert found["guard"][i] == pytest.approx(found["monitor only"][i], abs=0, nan_ok=True)
+    row = next(row for row in summary(found, some) if row["arm"] == "guard")
+    assert all(change == [0, 0, 0] for change in row["change"].values())
 
 
 def test_an_arm_without_anything_is_none(planted, planted_vectors, guard_calibration, ran):
     live = guard_calibration.monitor(planted_vectors)
     engine = TransformersEngine(planted[0], live.read, 16)
-    again = measure(engine, live, live.rules[0], ran[1][:4], Arm("again"), SHORT)
+    again = measure(engine, live, third_of(planted_vectors), live.rules[0], ran[1][:4], Arm("again"), SHORT)
     for name, values in again.items():
         assert values == pytest.approx(ran[0]["none"][name], abs=1e-3, nan_ok=True)
 

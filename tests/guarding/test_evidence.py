@@ -10,7 +10,7 @@ import rfc8785
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.events import Answer, Fault, Time, Token, Tool, Turn
 from affectscope.guarding.evidence import EVERY, Evidence, canonical
-from affectscope.guarding.keys import CONTENT, PUBLIC, SIGNING, load_keys, load_public, new_keys
+from affectscope.guarding.keys import CONTENT, PUBLIC, SIGNING, keys_folder, load_keys, load_public, new_keys
 from affectscope.guarding.ladder import Act
 from affectscope.guarding.recorder import Recorder
 from affectscope.guarding.verify import verify
@@ -123,15 +123,26 @@ def test_a_chain_bound_anew_fails_at_the_signature(file, keys):
     assert found.failed is not None
 
 
-def test_a_decision_that_the_policy_does_not_give_is_found(file, keys):
+@pytest.mark.parametrize(
+    ("change", "stands"),
+    [
+        (lambda told: told["decision"].update(verdict="allow"), "allow (log)"),
+        (lambda told: told["decision"].update(acts=[]), "warn (no action)"),
+        (lambda told: told.update(decision=["odd"]), "something else"),
+        (lambda told: told.pop("decision"), "nothing"),
+    ],
+)
+def test_a_decision_that_the_policy_does_not_give_is_found(file, keys, change, stands):
     lines = file.read_bytes().splitlines()
     place = next(i for i, line in enumerate(lines) if b'"decision"' in line)
     values = json.loads(lines[place])
-    values["decision"]["verdict"] = "allow"
+    change(values)
     tampered(file, lambda ls: rechained([*ls[:place], canonical(values), *ls[place + 1 :]], place))
     found = verify(file, keys.public)
     assert found.failed == place + 1
-    assert "not the one that the policy gives" in found.cause
+    assert (
+        found.cause == f"the decision is not the one that the policy gives: {stands} stands there, warn (log) follows"
+    )
 
 
 def test_an_effect_without_a_decision_is_found(tmp_path, keys):
@@ -278,3 +289,14 @@ def test_keys_are_private_and_never_overwritten(tmp_path, monkeypatch):
         load_keys(tmp_path / "k")
     with pytest.raises(AffectscopeError, match="public key"):
         load_public(tmp_path / "k" / SIGNING)
+
+
+def test_keys_lie_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.delenv("AFFECTSCOPE_KEYS", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert keys_folder() == tmp_path / ".config" / "affectscope" / "keys"
+    monkeypatch.setenv("XDG_CONFIG_HOME", "~/elsewhere")
+    assert keys_folder() == tmp_path / "elsewhere" / "affectscope" / "keys"
+    monkeypatch.setenv("AFFECTSCOPE_KEYS", "~/mine")
+    assert keys_folder() == tmp_path / "mine"

@@ -201,4 +201,5 @@ def test_calls_are_found_where_they_are_meant(reply, name):
 
 
 def test_tools_are_described_by_their_signature():
-    assert "- raises() -> str: Fail." in described({"raises": raises})
+    about = 'To use a tool, answer with {"name": ..., "arguments": {...}} and nothing else. Tools:\n'
+    assert described({"raises": raises, "len": lambda a: 1}) == about + "- raises() -> str: Fail.\n- len(a): "

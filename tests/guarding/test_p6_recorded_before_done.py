@@ -88,3 +88,16 @@ def test_killed_between_decision_and_effect(tmp_path, keys):
     assert found.ok
     assert any("no closing record" in note for note in found.notes)
     assert os.path.getsize(path) > 0
+
+
+def test_the_ledger_names_every_strength_and_its_first_token(begun):
+    (made, engine), path = begun
+    list(made.stream([Message("user", "go")]))
+    made.recorder.close("done")
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    ledger = [(line["first"], line["ledger"]) for line in lines if "ledger" in line]
+    given = [(first, steering) for script in engine.begun for first, steering in script.doses]
+    assert [first for first, _ in ledger] == [first for first, _ in given]
+    assert [not strengths for _, strengths in ledger] == [steering is None for _, steering in given]
+    strengths = [entry["calm"] for _, entry in ledger if entry]
+    assert strengths[0] < max(strengths) == 50  # thousandths of the mean norm, up the ramp

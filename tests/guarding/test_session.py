@@ -194,6 +194,58 @@ def test_nobody_to_ask_is_a_no(start):
     assert [e.detail["act"] for e in made.recorder.happened if e.kind == "action"] == ["stop", "human"]
 
 
+@pytest.mark.parametrize(("answer", "goes_on"), [("approved", True), ("denied", False), (None, False)])
+def test_a_person_decides_on_an_alarm(start, answer, goes_on):
+    asked = []
+    made, _ = start(
+        policy({"action": "human", "seconds": 7}),
+        words(8) + words(1, HOT, HOT) + words(5),
+        ask=lambda question: (asked.append(question), answer)[1],
+    )
+    pieces = list(made.stream(ASK))
+    (question,) = asked
+    assert question.request.startswith("up@")
+    assert question.reason == "the rule up is in alarm"
+    assert question.seconds == 7
+    assert question.text == "a " * 4  # what was released, not what is held back
+    assert question.call is None
+    assert made.stopped == ("" if goes_on else f"{question.request} denied by the person asked")
+    assert said(pieces) == "a " * (14 if goes_on else 4)
+    done = [e.detail for e in made.recorder.happened if e.kind == "action"]
+    last = {"act": "human", "rule": "up", "answer": "approved" if goes_on else "denied"}
+    assert done == ([last] if goes_on else [{"act": "stop", "rule": "", "dropped": 5}, last])
+
+
+def test_deadlines_count_from_the_alarm_and_not_from_the_turn(start):
+    now, asked = [0.0], []
+
+    def clock():
+        now[0] += 0.7  # a slow model
+        return now[0]
+
+    made, _ = start(
+        policy({"action": "human", "seconds": 9}),
+        words(30) + words(1, HOT, HOT) + words(5),
+        ask=lambda question: (asked.append(question), "approved")[1],
+        clock=clock,
+    )
+    list(made.stream(ASK))
+    assert not made.stopped
+    assert 6 <= asked[0].seconds <= 9  # 20 s had passed since the turn began
+
+
+def test_a_stopped_session_is_opened_by_a_person_only_and_the_record_says_who(start):
+    made, _ = start(policy("stop"), words(6) + words(1, HOT, HOT), words(3))
+    list(made.stream(ASK))
+    with pytest.raises(AffectscopeError, match="a person must call reset"):
+        next(made.stream(ASK))
+    made.reset("an operator")
+    assert not made.stopped
+    decisions = [e.detail["reason"] for e in made.recorder.happened if e.kind == "decision"]
+    assert decisions[-1] == "latch reset by an operator"
+    assert said(made.stream(ASK)) == "a " * 3
+
+
 def test_a_model_that_never_ends_is_ended(start):
     made, engine = start(policy("log"), *[[(CALL, 0, 0)] for _ in range(20)], tools=tools([]))
     assert list(made.stream(ASK))[-1].text == "too many replies"

@@ -1,4 +1,4 @@
-"""Doses of one session: ramped, capped all together, gone after their time, and every one in a ledger.
+"""Doses of one session: ramped, capped all together, gone after their time; whatever strength holds can be asked for.
 
 A dose enters no shallower than the layer that is read, after the reading is taken. So by the causal order of the network
 a later reading meets it only in the tokens that it made the model say.
@@ -77,6 +77,14 @@ class Dosing:
             return False, None
         self._given = given
         return True, self.steering(given) if given else None
+
+    @property
+    def ledger(self) -> dict[str, int]:
+        """Strength by concept that the last :meth:`next` gave, in thousandths of the mean residual norm; {}: no dose."""
+        totals: dict[str, float] = {}
+        for concept, s in self._given:
+            totals[concept] = totals.get(concept, 0.0) + s
+        return {concept: round(1000 * s) for concept, s in totals.items()}
 
     def restart(self) -> None:
         """Another generation begins, which has no steering yet."""

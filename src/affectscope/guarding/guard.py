@@ -181,7 +181,8 @@ def guard(
     Args:
         policy: ``observe``, ``cautious``, ``strict``, a YAML file, or a policy.
         calibration: of the policy's own rules on this model: `affectscope calibrate --policy`.
-        tools: plain functions by name; the barrier stands before them.
+        tools: plain functions by name; the barrier stands before them. The model must be told of them in your own
+            words or those of :func:`affectscope.guarding.tools.described`.
         ask: called with a question for a person; returns ``approved``, ``denied``, or None for no answer.
         evidence: a new file for the record; none is kept unless given.
         second: a file that gets the record's checkpoints as well.

@@ -105,11 +105,11 @@ def _calibrated(policy: Policy, calibration: Calibration) -> list[Finding]:
     for name, spec in mine.items():
         if theirs.get(name) != spec:
             found.append(Finding("error", name, "it is not the rule that was calibrated: calibrate with this policy"))
-    top = -FLOOR * max(sum(abs(w) for w in part.concepts.values()) for part in policy.rules.values())
     for threshold in calibration.thresholds:
         part = policy.rules.get(threshold.rule)
         if part is None:
             continue
+        top = -FLOOR * sum(map(abs, part.concepts.values()))
         most = statistics(part.rule("rule").detector, [top] * calibration.horizon)
         if len(most) and most.max() <= threshold.value:
             text = f"it cannot fire: its threshold {threshold.value:.1f} lies above all that it can reach"

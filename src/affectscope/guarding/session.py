@@ -33,6 +33,8 @@ from affectscope.vectors.artefact import ConceptVectors
 MOST = 8
 """Replies of one turn: after words put in, and after tools. A model that never comes to an end is stopped."""
 TOOL_SECONDS = 30.0
+SECOND = 1000
+"""Milliseconds after which the guard is told the time again while a reply is written: deadlines count from there."""
 NOTHING = "Please go on."
 """What the control arm of forks puts in, in the place of an action's words."""
 
@@ -142,7 +144,7 @@ class Session:
         if self.stopped:
             raise AffectscopeError(f"the session is stopped ({self.stopped}): a person must call reset")
         self._turns += 1
-        self._tell(Time(self._now()))
+        self._tell_time()
         self._tell(Turn(self._turns))
         turns = list(messages)
         for _ in range(MOST):
@@ -178,6 +180,8 @@ class Session:
                 yield from self._follow(self._tell(fault), reply)
             if reading is None or reply.stopped:
                 break
+            if self._now() - self.recorder.state.now >= SECOND:
+                self._tell_time()
             self.recorder.position = reading.step.position
             if reading.step.generated:
                 reply.held.append((self.conversation.place, reading.step.text))
@@ -281,10 +285,14 @@ class Session:
         self.recorder.counterfactual(act, found)
 
     def _dose(self, reply: _Reply) -> None:
-        """Give the generation the steering of its next token, where it changes."""
+        """Give the generation the steering of its next token, where it changes; the ledger says from which token on.
+
+        The token is not run before it is asked for, so the line is written before the dose takes effect.
+        """
         changes, steering = self.dosing.next()
         if changes:
-            reply.generation.steer(steering)
+            first = reply.generation.steer(steering)
+            self.recorder.note(ledger=self.dosing.ledger, first=first)
 
     def call(self, call: Call, said: str = "") -> tuple[str, dict[str, Any]]:
         """A tool call before the barrier: its answer, or that it was held; and which of the two.
@@ -294,6 +302,7 @@ class Session:
         """
         name = uuid4().hex[:12]
         self.recorder.note(tool=call.name, id=name, arguments=self._content(repr(dict(call.arguments))))
+        self._tell_time()
         decision = self._tell(Tool(name, call.name))
         if decision.verdict == "escalate":
             decision = self.question(f"tool:{name}", decision.reason, self.policy.barrier.seconds, said, call)
@@ -309,7 +318,7 @@ class Session:
         if self.ask is None:
             return self._tell(Answer(request, "denied", "nobody: no one can be asked here"))
         answer = self.ask(Question(request, reason, seconds, said, call))
-        decision = self._tell(Time(self._now()))
+        decision = self._tell_time()
         if all(name != request for name, _ in self.recorder.state.pending):
             return decision  # it came too late
         return self._tell(Answer(request, "approved" if answer == "approved" else "denied", "the person asked"))
@@ -319,6 +328,9 @@ class Session:
 
     def _tell(self, event: Any) -> Decision:
         return self.recorder.tell(event)
+
+    def _tell_time(self) -> Decision:
+        return self._tell(Time(self._now()))
 
     def _now(self) -> int:
         return int(1000 * (self._clock() - self._began))
@@ -359,15 +371,8 @@ class _Live:
 
     def ask(self, request: str, reason: str) -> dict[str, Any]:
         """Ask a person; a no stops the session."""
-        seconds = next(
-            (
-                max(int((d - self._session._now()) / 1000), 1)
-                for n, d in self._session.recorder.state.pending
-                if n == request
-            ),
-            1,
-        )
-        decision = self._session.question(request, reason, seconds, self._reply.released)
+        left = dict(self._session.recorder.state.pending)[request] - self._session._now()
+        decision = self._session.question(request, reason, max(round(left / 1000), 1), self._reply.released)
         for act in decision.acts:
             if act.action == "stop":
                 self._session.recorder.effect(act, self.stop(decision.reason))

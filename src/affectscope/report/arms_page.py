@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from affectscope.guarding.arms import OUTCOMES
+from affectscope.guarding.outcomes import OUTCOMES
 from affectscope.report.page import part
 
 WIDTH = 260
