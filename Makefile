@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test long check bench peers docs clean
+.PHONY: help setup demo test long check bench peers mutants docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -51,6 +51,11 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 peers: setup ## Our monitor beside another's, which is kept out of the environment
 	$(PIP) --no-deps --upgrade --target .peers saklas==5.3.0
 	PYTHONPATH=.peers $(BIN)/python bench/peers.py
+
+mutants: setup ## Change the guard and the detectors in every small way and see which changes no test notices (an hour)
+	$(PIP) --no-deps --upgrade --target .mutmut mutmut==3.8.1 libcst==1.9.0 setproctitle==1.3.8 textual==8.2.8 coverage==7.17.5 platformdirs==4.14.8
+	OMP_NUM_THREADS=1 PYTHONPATH=.mutmut $(BIN)/python -m mutmut run
+	PYTHONPATH=.mutmut $(BIN)/python -m mutmut results
 
 docs: setup ## Write docs/experiments.md from the registry
 	$(BIN)/python docs/experiments.py

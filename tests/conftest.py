@@ -11,8 +11,6 @@ import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-DEVICE = os.environ.get("AFFECTSCOPE_TEST_DEVICE", "cpu")
-"""Where tiny networks lie: with ``cuda`` the same tests try a GPU."""
 CONCEPTS = ("angry", "calm", "happy", "proud", "sad", "tired")
 WORDS = [f"w{i}" for i in range(180)]
 MARKERS = [f"m{i}" for i in range(16)]
@@ -60,7 +58,7 @@ def network_of(architecture: str, **more):
         "gpt_neox": lambda: t.GPTNeoXConfig(vocab_size=256, hidden_size=48, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4),
         "qwen3_moe": lambda: t.Qwen3MoeConfig(**_small(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, decoder_sparse_step=1)),
     }  # fmt: skip
-    return t.AutoModelForCausalLM.from_config(configs[architecture]()).float().eval().to(DEVICE)
+    return t.AutoModelForCausalLM.from_config(configs[architecture]()).float().eval()
 
 
 ARCHITECTURES = ("llama", "qwen3", "gemma3", "gemma2", "mistral", "olmo2", "phi3", "gpt2", "gpt_neox", "qwen3_moe")
