@@ -6,6 +6,8 @@ import random
 
 import pytest
 import rfc8785
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.events import Answer, Fault, Time, Token, Tool, Turn
@@ -269,7 +271,9 @@ def test_a_record_that_cannot_be_written_ends_the_session(tmp_path, keys, monkey
     monkeypatch.setattr(recorder.evidence, "write", full)
     decision = recorder.tell(Token(6, "assistant", "answer", True, COLD, COLD))
     assert decision.acts[0].action == "stop"
-    assert "audit write" in recorder.state.latched
+    assert recorder.state.latched == "audit write: No space left on device"
+    noted = [event.detail for event in recorder.happened if event.kind == "fault"]
+    assert noted[-1] == {"fault": "audit write", "cause": "No space left on device"}
     assert recorder.tell(Answer("tool:x", "approved")).closed
 
 
@@ -300,3 +304,30 @@ def test_keys_lie_where_the_environment_says(monkeypatch, tmp_path):
     assert keys_folder() == tmp_path / "elsewhere" / "affectscope" / "keys"
     monkeypatch.setenv("AFFECTSCOPE_KEYS", "~/mine")
     assert keys_folder() == tmp_path / "mine"
+
+
+def test_a_record_lost_for_a_reason_without_a_name_says_what_python_says(tmp_path, keys, monkeypatch):
+    recorder = session(tmp_path / "e.jsonl", keys, tokens=5, close=False)
+
+    def gone(*_):
+        raise OSError("the volume is gone")
+
+    monkeypatch.setattr(recorder.evidence, "write", gone)
+    recorder.tell(Token(6, "assistant", "answer", True, COLD, COLD))
+    assert recorder.state.latched == "audit write: the volume is gone"
+    assert recorder.happened[-2].detail["cause"] == "the volume is gone"
+
+
+def test_keys_that_are_read_are_those_that_were_made_and_others_are_refused(tmp_path):
+    made = new_keys(tmp_path / "k")
+    again = load_keys(tmp_path / "k")
+    assert (again.public, again.content) == (made.public, made.content)
+    (tmp_path / "k" / CONTENT).write_bytes(b"short")
+    with pytest.raises(AffectscopeError, match="are not ours: they are Ed25519 and 32 bytes"):
+        load_keys(tmp_path / "k")
+    other = X25519PrivateKey.generate().public_key()
+    (tmp_path / "k" / PUBLIC).write_bytes(other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(
+        AffectscopeError, match=r"is no Ed25519 public key: give the public\.pem of the keys that signed"
+    ):
+        load_public(tmp_path / "k" / PUBLIC)
