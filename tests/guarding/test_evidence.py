@@ -1,6 +1,7 @@
 """Evidence: what is written can be verified, and whatever is done to it afterwards is found, with its line."""
 
 import hashlib
+import hmac
 import json
 import random
 
@@ -57,7 +58,8 @@ def file(tmp_path, keys):
 def test_a_whole_file_verifies(file, keys):
     found = verify(file, keys.public)
     assert found.ok, found.cause
-    assert found.decisions > 60
+    events = [line for line in map(json.loads, file.read_bytes().splitlines()) if line["kind"] == "event"]
+    assert found.decisions == len(events) > 60
     assert found.acts >= 1
     assert found.checkpoints == 1
     assert not any("cannot exclude" in note for note in found.notes)
@@ -67,6 +69,8 @@ def test_a_whole_file_verifies(file, keys):
 
 def test_content_is_a_fingerprint_unless_it_is_kept(tmp_path, keys, file):
     assert "secret" not in file.read_text()
+    keyed = hmac.new(keys.content, b"rm -r secret", hashlib.sha256).hexdigest()
+    assert f'"arguments":"hmac:{keyed}"' in file.read_text()  # whoever holds the key can show what was said
     session(tmp_path / "kept.jsonl", keys, keep_content=True)
     assert "rm -r secret" in (tmp_path / "kept.jsonl").read_text()
 
@@ -145,6 +149,38 @@ def test_a_decision_that_the_policy_does_not_give_is_found(file, keys, change, s
     assert (
         found.cause == f"the decision is not the one that the policy gives: {stands} stands there, warn (log) follows"
     )
+
+
+def test_a_quiet_decision_that_is_written_out_is_found(file, keys):
+    lines = file.read_bytes().splitlines()
+    place = next(i for i, line in enumerate(lines) if b'"token"' in line and b'"decision"' not in line)
+    quiet = {"verdict": "allow", "acts": [], "closed": False, "released": [], "reason": ""}
+    tampered(file, lambda ls: rechained([*ls[:place], edited(ls[place], decision=quiet), *ls[place + 1 :]], place))
+    assert verify(file, keys.public).failed == place + 1
+
+
+def test_what_ends_later_by_itself_needs_no_decision_of_its_own(tmp_path, keys):
+    made = guard()
+    recorder = Recorder(made, Evidence(tmp_path / "e.jsonl", keys, header(made)))
+    recorder.effect(Act("up", -1, "steer", "modify"), {"dose": "released"}, later=True)
+    recorder.close("done")
+    found = verify(tmp_path / "e.jsonl", keys.public)
+    assert found.ok, found.cause
+    assert found.acts == 1
+
+
+def test_a_file_that_cannot_even_be_closed_is_let_go(tmp_path, keys, monkeypatch):
+    made = guard()
+    evidence = Evidence(tmp_path / "e.jsonl", keys, header(made))
+
+    class Stuck:
+        def close(self):
+            raise OSError("stale handle")
+
+    real = evidence._file
+    monkeypatch.setattr(evidence, "_file", Stuck())
+    evidence.abandon()
+    real.close()
 
 
 def test_an_effect_without_a_decision_is_found(tmp_path, keys):

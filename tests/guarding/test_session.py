@@ -1,12 +1,17 @@
 """A session over a scripted engine: what is released, taken back, put in, dosed, held and asked, and when."""
 
+import json
+
 import numpy as np
 import pytest
 
 from affectscope.concepts.neutral import Message
 from affectscope.errors import AffectscopeError
+from affectscope.guarding.evidence import Evidence
+from affectscope.guarding.ladder import Guard
 from affectscope.monitoring.monitor import monitor
 from tests.guarding.scripted import PROMPT, session, words
+from tests.guarding.test_evidence import header
 from tests.guarding.test_policy import small
 
 ASK = [Message("user", "w1 w2")]
@@ -269,11 +274,26 @@ def test_counterfactuals_are_kept_with_the_session(start):
     made, engine = start(policy(*ladder, counterfactuals=3), words(1, HOT, HOT) + words(5, 0, 2.0))
     list(made.stream(ASK))
     (event,) = [e for e in made.recorder.happened if e.kind == "counterfactual"]
+    assert (event.detail["act"], event.detail["rule"]) == ("steer", "up")
     assert len(event.detail["plain"]) == len(event.detail["acted"]) == 3
     assert event.detail["plain"] == [round(2000 * 2**0.5)] * 3
     acted = engine.forks[3:]
     assert all(fork.doses for fork in acted)
     assert not any(fork.doses for fork in engine.forks[:3])
+
+
+def test_forks_stand_in_the_evidence_and_their_doses_are_their_own(parts, tmp_path, keys):
+    ladder = [{"action": "steer", "concept": "calm", "s": 0.05, "ttl": 3, "patience": 100}]
+    made_policy = policy(*ladder, counterfactuals=2)
+    evidence = Evidence(tmp_path / "e.jsonl", keys, header(Guard(made_policy, {"up": {"all": 4.0}}, "none", 64)))
+    made, engine = session(*parts, made_policy, words(1, HOT, HOT) + words(9, 0, 2.0), evidence=evidence)
+    list(made.stream(ASK))
+    made.recorder.close("done")
+    lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_bytes().splitlines()]
+    (line,) = [line for line in lines if "counterfactual" in line]
+    assert (line["counterfactual"], line["rule"], len(line["seeds"])) == ("steer", "up", 2)
+    given = [[steering is not None for _, steering in script.doses] for script in (*engine.forks[2:], engine.begun[0])]
+    assert given[0] == given[1] == given[2]  # each ramps up and ends after three tokens, whatever the others did
 
 
 def test_forks_that_fail_do_not_keep_the_action_from_being_taken(start, monkeypatch):
