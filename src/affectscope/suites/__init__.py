@@ -1,0 +1,1 @@
+"""Behaviour suites: does the state cause it?"""
