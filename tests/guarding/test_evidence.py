@@ -90,27 +90,28 @@ def first_token(lines):
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "offset"),
+    ("name", "change", "offset", "cause"),
     [
-        ("edit a reading", lambda ls, i: [*ls[:i], ls[i].replace(b'"z":[0,0]', b'"z":[9,0]').replace(b'"z":[40,-40]', b'"z":[1,0]'), *ls[i + 1 :]], 1),
-        ("delete", lambda ls, i: ls[:i] + ls[i + 1 :], 0),
-        ("swap", lambda ls, i: [*ls[:i], ls[i + 1], ls[i], *ls[i + 2 :]], 0),
-        ("insert", lambda ls, i: [*ls[:i], ls[i], ls[i], *ls[i + 1 :]], 1),
-        ("reformat", lambda ls, i: [*ls[:i], json.dumps(json.loads(ls[i])).encode(), *ls[i + 1 :]], 0),
-        ("another number", lambda ls, i: [*ls[:i], edited(ls[i], n=99), *ls[i + 1 :]], 0),
-        ("not JSON", lambda ls, i: [*ls[:i], b"{", *ls[i + 1 :]], 0),
-        ("not an object", lambda ls, i: [*ls[:i], b"[]", *ls[i + 1 :]], 0),
-        ("unknown kind", lambda ls, i: [*ls[:i], edited(ls[i], kind="party"), *ls[i + 1 :]], 0),
-        ("an event of another version", lambda ls, i: [*ls[:i], edited(ls[i], of={"event": "dream"}), *ls[i + 1 :]], 0),
+        ("edit a reading", lambda ls, i: [*ls[:i], ls[i].replace(b'"z":[0,0]', b'"z":[9,0]').replace(b'"z":[40,-40]', b'"z":[1,0]'), *ls[i + 1 :]], 1, "the line before it is not the one that it was bound to: one of the two was changed"),
+        ("delete", lambda ls, i: ls[:i] + ls[i + 1 :], 0, "it says that it is line 4: lines were taken out or moved"),
+        ("swap", lambda ls, i: [*ls[:i], ls[i + 1], ls[i], *ls[i + 2 :]], 0, "it says that it is line 4: lines were taken out or moved"),
+        ("insert", lambda ls, i: [*ls[:i], ls[i], ls[i], *ls[i + 1 :]], 1, "it says that it is line 3: lines were taken out or moved"),
+        ("reformat", lambda ls, i: [*ls[:i], json.dumps(json.loads(ls[i])).encode(), *ls[i + 1 :]], 0, "it is not in canonical form: it was written by something else, or edited"),
+        ("another number", lambda ls, i: [*ls[:i], edited(ls[i], n=99), *ls[i + 1 :]], 0, "it says that it is line 99: lines were taken out or moved"),
+        ("not JSON", lambda ls, i: [*ls[:i], b"{", *ls[i + 1 :]], 0, "it is not JSON"),
+        ("not an object", lambda ls, i: [*ls[:i], b"[]", *ls[i + 1 :]], 0, "it is not a JSON object"),
+        ("unknown kind", lambda ls, i: [*ls[:i], edited(ls[i], kind="party"), *ls[i + 1 :]], 0, "a line of the unknown kind 'party'"),
+        ("an event of another version", lambda ls, i: [*ls[:i], edited(ls[i], of={"event": "dream"}), *ls[i + 1 :]], 0, "its event cannot be replayed (no event of ours: {'event': 'dream'}; the file is of another version or damaged)"),
     ],
 )  # fmt: skip
-def test_what_is_done_to_a_line_is_found_there(file, keys, name, change, offset):
+def test_what_is_done_to_a_line_is_found_there(file, keys, name, change, offset, cause):
     lines = file.read_bytes().splitlines()
     place = first_token(lines)
     tampered(file, lambda ls: change(ls, place))
     found = verify(file, keys.public)
     assert found.failed == place + 1 + offset, found
-    assert found.cause
+    assert found.cause == cause
+    assert found.lines == place + offset
 
 
 def rechained(lines, start):
@@ -189,7 +190,18 @@ def test_an_effect_without_a_decision_is_found(tmp_path, keys):
     recorder.effect(Act("up", 1, "steer", "modify"), {"dose": "calm"})
     recorder.close("done")
     found = verify(tmp_path / "e.jsonl", keys.public)
-    assert (found.failed, "follows from no decision" in found.cause) == (2, True)
+    assert (found.failed, found.cause) == (2, "the effect 'steer' follows from no decision before it")
+
+
+def test_a_decision_covers_one_effect_and_no_second(tmp_path, keys):
+    made = guard()
+    recorder = Recorder(made, Evidence(tmp_path / "e.jsonl", keys, header(made)))
+    decision = recorder.tell(Token(0, "assistant", "answer", True, HOT, HOT))
+    for act in (*decision.acts, *decision.acts):
+        recorder.effect(act, {})
+    recorder.close("done")
+    found = verify(tmp_path / "e.jsonl", keys.public)
+    assert (found.failed, found.acts) == (4, 1)
 
 
 def test_signed_with_another_key(tmp_path, file, keys):
@@ -201,7 +213,8 @@ def test_signed_with_another_key(tmp_path, file, keys):
     last = json.loads(lines[-1])
     forged = other.signing.sign(f"affectscope/evidence@1\n{last['n']}\n{last['prev']}".encode()).hex()
     tampered(file, lambda ls: [*ls[:-1], edited(ls[-1], signature=forged)])
-    assert "signed by another" in verify(file, keys.public).cause
+    cause = "the signature is not that of the key: it was signed by another, or the chain was changed"
+    assert verify(file, keys.public).cause == cause
 
 
 def test_a_cut_file_is_found_or_told(tmp_path, file, keys):
@@ -211,7 +224,7 @@ def test_a_cut_file_is_found_or_told(tmp_path, file, keys):
     assert found.ok
     assert any("cannot exclude" in note for note in found.notes)
     file.write_bytes(b"\n".join(lines[:30]))
-    assert "no end" in verify(file, keys.public).cause
+    assert verify(file, keys.public).cause == "the line has no end: it was cut while being written"
     file.write_bytes(b"")
     with pytest.raises(AffectscopeError, match="empty"):
         verify(file)
@@ -221,8 +234,15 @@ def test_a_second_place_finds_a_cut_and_a_file_written_anew(tmp_path, keys):
     second, path = tmp_path / "second.jsonl", tmp_path / "e.jsonl"
     session(path, keys, tokens=EVERY + 100, second=second)
     assert len(second.read_text().splitlines()) == 2
-    assert verify(path, keys.public, second).ok
+    found = verify(path, keys.public, second)
+    assert found.ok
+    assert found.checkpoints == 2
     whole = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join(whole[:-1]) + b"\n")  # only the closing record is gone
+    found = verify(path, keys.public, second)
+    missing = f"lines are missing at the end: the second place knows line {len(whole)}"
+    assert (found.failed, found.cause) == (len(whole), missing)
+    assert not any("cannot exclude" in note for note in found.notes)  # the second place does
     path.write_bytes(b"\n".join(whole[: EVERY // 2]) + b"\n")
     assert "lines are missing at the end" in verify(path, keys.public, second).cause
     path.unlink()

@@ -86,7 +86,7 @@ def verify(path: Path, public: str = "", checkpoints: Path | None = None) -> Ver
         raise AffectscopeError(f"cannot read {path}: {error.strerror}; check the path") from error
     if failed is None and not reader.number:
         raise AffectscopeError(f"{path} is empty: no evidence was written")
-    if failed is None and outside and max(outside) > reader.number:
+    if failed is None and outside and max(outside) >= reader.number:
         failed, cause = (
             reader.number + 1,
             f"lines are missing at the end: the second place knows line {max(outside) + 1}",
