@@ -107,6 +107,42 @@ def test_quoting_a_text_names_no_defect_and_neither_praises_nor_blames(item):
         assert [tally(kind, text) for kind in (LEXICON.praise, LEXICON.blame, LEXICON.contempt)] == [0, 0, 0], text
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "value"),
+    [
+        ("mean", ([2, 4, 6],), 4.0),
+        ("mean", ([],), None),
+        ("is_palindrome", ("Never odd or even",), True),
+        ("is_palindrome", ("Nearly, but no",), False),
+        ("is_palindrome", ("",), True),
+        ("find", ([1, 3, 5], 3), 1),
+        ("find", ([1, 3, 5], 5), 2),
+        ("find", ([1, 3, 5], 0), -1),
+    ],
+)
+def test_the_good_functions_keep_their_word(name, arguments, value):
+    code = next(item.good for item in ARTEFACTS if item.good.startswith(f"def {name}("))
+    space = {}
+    exec(code, space)
+    assert space[name](*arguments) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "value"),
+    [
+        ("mean", ([2, 4, 6],), 4.0),
+        ("mean", ([],), None),
+        ("is_palindrome", ("Never odd or even",), True),
+        ("find", ([1, 3, 5], 0), -1),
+    ],
+)
+def test_the_bad_functions_break_it(name, arguments, value):
+    code = next(item.bad for item in ARTEFACTS if item.bad.startswith(f"def {name}("))
+    space = {}
+    exec(code, space)
+    assert space[name](*arguments) != value
+
+
 @by_id(DELUSIONS)
 def test_claim_and_twin_match_none_of_the_patterns_for_a_reply(item):
     for text in (item.claim, item.twin):
@@ -174,7 +210,7 @@ def test_a_bad_line_is_named_with_file_line_and_cause(tmp_path, change, cause):
 def test_a_repeated_id_and_an_empty_file_are_refused(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text((json.dumps(A_QUESTION) + "\n") * 2)
-    with pytest.raises(AffectscopeError, match="mine.jsonl line 2: the id 'arithmetic-01' is taken"):
+    with pytest.raises(AffectscopeError, match=r"mine\.jsonl line 2: the id 'arithmetic-01' is taken"):
         load_questions(path)
     path.write_text("\n")
     with pytest.raises(AffectscopeError, match="there is nothing in it"):

@@ -1,0 +1,28 @@
+"""In the box: the test file as anybody would run it. `guest_tests.py NONCE` prints the nonce when every test has passed."""
+
+import sys
+import traceback
+
+
+def main() -> None:
+    """Run what begins with ``test_``, in order, and exit with 1 when anything failed."""
+    nonce = sys.argv.pop()
+    import test_solution
+
+    failed = 0
+    tests = [(name, test) for name, test in vars(test_solution).items() if name.startswith("test_")]
+    for name, test in tests:
+        try:
+            test()
+        except Exception:
+            failed += 1
+            print(f"{name} failed:")
+            traceback.print_exc(limit=-1, file=sys.stdout)
+    print(f"{len(tests) - failed} of {len(tests)} tests passed")
+    if failed:
+        sys.exit(1)
+    print(nonce)
+
+
+if __name__ == "__main__":
+    main()
