@@ -211,8 +211,7 @@ def test_a_decision_covers_one_effect_and_no_second(tmp_path, keys):
 def test_signed_with_another_key(tmp_path, file, keys):
     other = new_keys(tmp_path / "other")
     found = verify(file, other.public)
-    assert found.failed == 1
-    assert "another public key" in found.cause
+    assert (found.failed, found.cause) == (1, "it names another public key than the one given")
     lines = file.read_bytes().splitlines()
     last = json.loads(lines[-1])
     forged = other.signing.sign(f"affectscope/evidence@1\n{last['n']}\n{last['prev']}".encode()).hex()
@@ -272,6 +271,10 @@ def test_other_files_are_refused_in_one_line(tmp_path, keys, file):
             path.write_bytes(rfc8785.dumps(first) + b"\n")
             with pytest.raises(AffectscopeError, match=says):
                 verify(path)
+            del first["format"]
+            path.write_bytes(rfc8785.dumps(first) + b"\n")
+            with pytest.raises(AffectscopeError, match="file but 'something else': use the affectscope that wrote it"):
+                verify(path)
         else:
             path.write_text(text + "\n")
             assert says in verify(path).cause
@@ -287,7 +290,7 @@ def test_a_policy_that_is_not_that_of_its_hash(file, keys):
     first = json.loads(lines[0])
     first["policy"]["limits"]["budget"] = 99
     tampered(file, lambda ls: rechained([rfc8785.dumps(first), *ls[1:]], 1))
-    assert "not the one of its hash" in verify(file, keys.public).cause
+    assert verify(file, keys.public).cause == "the policy is not the one of its hash"
 
 
 def test_evidence_is_never_written_over(file, keys):
@@ -392,3 +395,59 @@ def test_keys_that_are_read_are_those_that_were_made_and_others_are_refused(tmp_
         AffectscopeError, match=r"is no Ed25519 public key: give the public\.pem of the keys that signed"
     ):
         load_public(tmp_path / "k" / PUBLIC)
+
+
+OWN_KEY = "signatures were checked with the key that the file itself names: give --pubkey to know whose it is"
+OPEN_END = "there is no closing record: cannot exclude that lines at the end are missing"
+HOLDER = "whoever holds the signing key can leave out events, or a whole session, and sign what remains"
+PRINTS = "content stands as keyed fingerprints: it can be compared with a text, not read"
+
+
+@pytest.mark.parametrize(
+    ("given", "closed", "kept", "notes"),
+    [
+        (True, True, False, (HOLDER, PRINTS)),
+        (False, True, False, (OWN_KEY, HOLDER, PRINTS)),
+        (True, False, False, (OPEN_END, HOLDER, PRINTS)),
+        (True, True, True, (HOLDER,)),
+    ],
+)
+def test_what_a_result_rests_on_is_said(tmp_path, keys, given, closed, kept, notes):
+    recorder = session(tmp_path / "e.jsonl", keys, close=closed, keep_content=kept)
+    recorder.evidence.abandon()
+    assert verify(tmp_path / "e.jsonl", keys.public if given else "").notes == notes
+
+
+def test_strata_are_replayed_as_they_were_decided(tmp_path, keys):
+    made = guard({"user": 1e9, "assistant": 4.0}, "role")
+    recorder = Recorder(made, Evidence(tmp_path / "e.jsonl", keys, header(made)))
+    for at in range(6):
+        recorder.tell(Token(at, "assistant", "answer", True, HOT, HOT))
+    recorder.close("done")
+    assert recorder.state.rules[0].rung >= 0
+    found = verify(tmp_path / "e.jsonl", keys.public)
+    assert found.failed == 4, (
+        found.cause
+    )  # the act that was decided, and not done, is no fault; but the effect is missing
+
+
+def test_checkpoints_come_at_their_distance_and_the_end_says_why(tmp_path, keys, monkeypatch):
+    made = guard()
+    recorder = Recorder(made, Evidence(tmp_path / "e.jsonl", keys, header(made)))
+    for at in range(2 * EVERY):
+        recorder.note(at=at)
+    recorder.close("an operator ended it")
+    lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_bytes().splitlines()]
+    assert [i for i, line in enumerate(lines) if line["kind"] == "checkpoint"] == [EVERY + 1, 2 * EVERY + 2]
+    assert (lines[-1]["kind"], lines[-1]["reason"]) == ("close", "an operator ended it")
+
+
+def test_a_record_that_cannot_be_closed_is_a_fault(tmp_path, keys, monkeypatch):
+    recorder = session(tmp_path / "e.jsonl", keys, tokens=5, close=False)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recorder.evidence, "checkpoint", full)
+    recorder.close("done")
+    assert recorder.state.latched == "audit write: No space left on device"
