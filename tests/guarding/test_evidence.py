@@ -450,3 +450,21 @@ def test_a_record_that_cannot_be_closed_is_a_fault(tmp_path, keys, monkeypatch):
     monkeypatch.setattr(recorder.evidence, "checkpoint", full)
     recorder.close("done")
     assert recorder.state.latched == "audit write: No space left on device"
+
+
+@pytest.mark.parametrize(("kept", "content"), [(False, "hmac"), (True, "kept")])
+def test_the_header_says_what_the_file_is(tmp_path, keys, kept, content):
+    made = guard()
+    Evidence(tmp_path / "a" / "b" / "e.jsonl", keys, header(made), keep_content=kept).close("done")
+    first = json.loads((tmp_path / "a" / "b" / "e.jsonl").read_bytes().splitlines()[0])
+    assert (first["kind"], first["n"], first["prev"], first["format"]) == (
+        "header",
+        0,
+        "0" * 64,
+        "affectscope/evidence@1",
+    )
+    assert (first["content"], first["public"]) == (content, keys.public)
+    assert first["policy_hash"] == made.policy.hash
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(AffectscopeError, match=r"cannot write the evidence .*: Not a directory; choose another place"):
+        Evidence(tmp_path / "file" / "e.jsonl", keys, header(made))
