@@ -75,11 +75,11 @@ class Evidence:
     ) -> None:
         self.path, self._keys, self._keep, self._second = Path(path), keys, keep_content, second
         self._number, self._prev, self._since = 0, BEGINNING, 0
+        if self.path.exists():
+            raise AffectscopeError(f"{path} exists, and evidence is never written over: choose another name")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = self.path.open("xb")
-        except FileExistsError as error:
-            raise AffectscopeError(f"{path} exists, and evidence is never written over: choose another name") from error
         except OSError as error:
             raise AffectscopeError(
                 f"cannot write the evidence {path}: {error.strerror}; choose another place"
