@@ -3,6 +3,7 @@
 One row a fault; the table is the expectation. ``open``: a tool may leave afterwards, within the same turn.
 """
 
+import threading
 import time
 from dataclasses import replace
 
@@ -203,3 +204,21 @@ def test_calls_are_found_where_they_are_meant(reply, name):
 def test_tools_are_described_by_their_signature():
     about = 'To use a tool, answer with {"name": ..., "arguments": {...}} and nothing else. Tools:\n'
     assert described({"raises": raises, "len": lambda a: 1}) == about + "- raises() -> str: Fail.\n- len(a): "
+
+
+def test_what_a_tool_is_told_of_and_what_it_answers_to_the_word():
+    named = {"a": len, "b": len}
+    assert run(named, Call("c", {}), 1) == "error: there is no tool 'c'; there are a, b"
+    assert run({}, Call("c", {}), 1) == "error: there is no tool 'c'; there are none"
+    assert run(named, Call("a", {"x": "\0"}), 1) == "error: an argument holds a NUL character"
+    assert call_in('{"name": "f", "parameters": {"x": 1}}') == Call("f", {"x": 1})
+    assert call_in('{"name": "f"}') == Call("f", {})
+    assert call_in('{"name": "f", "arguments": [1]}') == Call("f", {})
+    assert call_in('{"name": "f", "arguments": {"x": 2}, "parameters": {"x": 1}}') == Call("f", {"x": 2})
+
+
+def test_a_tool_runs_in_a_thread_that_does_not_keep_the_process_alive():
+    seen = []
+    run({"a": lambda: seen.append(threading.current_thread())}, Call("a", {}), 5)
+    assert seen[0].daemon
+    assert seen[0] is not threading.main_thread()

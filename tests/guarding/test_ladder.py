@@ -4,7 +4,7 @@ import pytest
 
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.events import Answer, Fault, Time, Token, Tool, Turn, from_json, to_json
-from affectscope.guarding.ladder import CLOSED, FAULT, LATCH, OPEN, Guard
+from affectscope.guarding.ladder import CLOSED, FAULT, LATCH, OPEN, Act, Decision, Guard
 from tests.guarding.test_policy import small
 
 HOT, COLD = (40, -40), (0, 0)  # units of angry, calm: 40 eighths are 5 s.d.
@@ -268,3 +268,69 @@ def test_foreign_events_are_refused():
     for values in ({}, {"event": "token"}, {"event": "party"}, {"event": "tool", "id": "a"}):
         with pytest.raises(AffectscopeError, match="no event of ours"):
             from_json(values)
+
+
+def test_a_denied_tool_is_held_and_nothing_else_ends():
+    run = Run(asking())
+    run.token(HOT, HOT)
+    run.tell(Tool("a", "shell"))
+    decision = run.tell(Answer("tool:a", "denied", "kim"))
+    assert decision == Decision("deny", (Act("", -1, "hold_tool", "deny", "tool:a"),), True, (), "tool:a denied by kim")
+    assert not run.state.latched
+    assert run.state.pending == ()
+    someone = Run(asking())
+    someone.token(HOT, HOT)
+    someone.tell(Tool("b", "shell"))
+    assert someone.tell(Answer("tool:b", "denied")).reason == "tool:b denied by a person"
+
+
+def test_a_tool_that_is_denied_after_the_alarm_leaves_the_barrier_open():
+    run = Run(asking())
+    run.token(HOT, HOT)
+    run.tell(Tool("a", "shell"))
+    while not run.token(COLD, COLD).released:
+        pass
+    assert run.guard.closed(run.state)  # a question is open
+    assert not run.tell(Answer("tool:a", "denied")).closed
+
+
+def test_a_reset_begins_anew_but_not_below_where_the_ladder_had_got_to():
+    run = Run(guard())
+    run.token(HOT, HOT)
+    run.until("stop")
+    run.tell(Fault("nan", "x"))
+    told = run.tell(Answer(LATCH, "reset", "kim"))
+    assert told.reason == "latch reset by kim"
+    assert (run.state.latched, run.state.pending, run.state.fault, run.state.degraded) == ("", (), "", False)
+    assert [(rule.rung, rule.begin) for rule in run.state.rules] == [(-1, 0)]
+    assert run.tell(Answer(LATCH, "reset")).reason == "latch reset by a person"
+
+
+def test_a_reset_forgets_questions_and_a_fault_alone_is_reset_by_its_name():
+    run = Run(asking(on_fault="degrade"))
+    run.token(HOT, HOT)
+    run.tell(Tool("a", "shell"))
+    run.tell(Fault("nan", "x"))
+    assert run.state.degraded
+    told = run.tell(Answer(FAULT, "reset", "kim"))
+    assert told.reason == "fault reset by kim"
+    assert not run.state.degraded
+    assert run.state.pending  # questions stay
+    run.tell(Answer(LATCH, "reset", "kim"))
+    assert run.state.pending == ()
+    held = Run(guard(on_fault="hold"))
+    held.tell(Fault("nan", "x"))
+    assert held.state.fault == "nan: x"
+    held.tell(Answer(FAULT, "reset"))
+    assert held.state.fault == ""
+    assert held.tell(Tool("a", "shell")).reason == "tool shell may go"
+
+
+def test_after_a_release_a_reset_keeps_the_rung():
+    run = Run(guard())
+    run.token(HOT, HOT)
+    run.until("steer")
+    while not run.token(COLD, COLD).released:
+        pass
+    run.tell(Answer(LATCH, "reset", "kim"))
+    assert [act.rung for act in run.token(HOT, HOT).acts] == [1]

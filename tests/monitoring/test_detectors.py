@@ -91,3 +91,14 @@ def test_a_rule_weighs_by_sign_and_to_unit_length():
 def test_bad_rules_get_one_line(make, match):
     with pytest.raises(AffectscopeError, match=match):
         make()
+
+
+def test_a_rule_sees_the_roles_phases_and_tokens_that_it_names():
+    rule = Rule("r", {"angry": 1.0}, Level(), roles=("assistant", "user"), phases=("answer",), generated=False)
+    assert rule.sees("assistant", "answer", False)
+    assert not rule.sees("assistant", "thinking", True)
+    assert rule.sees("user", "none", False)  # phases are the assistant's only
+    assert not rule.sees("tool", "none", False)
+    own = Rule("r", {"angry": 1.0}, Level(), roles=("assistant",), phases=("answer",), generated=True)
+    assert own.sees("assistant", "answer", True)
+    assert not own.sees("assistant", "answer", False)
