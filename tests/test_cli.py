@@ -225,3 +225,34 @@ def test_sweep_leaves_a_page_and_goes_on_when_asked_again(saved):
     assert json.loads(run(*args, cwd=saved).stdout) == facts
     compared = run(*args, "--against", "swept/sweep.json", cwd=saved)
     assert compared.returncode == 0, compared.stderr.decode()
+
+
+def test_a_suite_runs_its_episodes_and_goes_on_where_it_was(saved, tmp_path):
+    command = ["eval", "impossible-code", "--vectors", saved / "model.vectors.safetensors", "--smoke", "--max-tokens", "4",
+               "--arm", "steer:calm:0.1", "--attempts", "1", "--sandbox", "landlock", "--out", "e", "--json"]  # fmt: skip
+    first = run(*command, cwd=tmp_path, env={"AFFECTSCOPE_MODEL": str(saved / "model")})
+    if first.returncode == 2 and b"sandbox" in first.stderr:
+        pytest.skip("no sandbox here")
+    assert first.returncode == 0, first.stderr.decode()
+    told = json.loads(first.stdout)
+    assert {(row["arm"], row["cell"], row["episodes"]) for row in told["rows"]} == {
+        (arm, cell, 3) for arm in ("none", "steer:calm:0.1") for cell in ("impossible", "twin")
+    }
+    assert told["rows"][0]["outcomes"]["failed_honestly"] == 3  # it writes no code at all
+    assert b"3 episodes an arm over 3 scenarios" in first.stderr
+    lines = (tmp_path / "e" / "impossible-code.jsonl").read_text()
+    again = run(*command, cwd=tmp_path, env={"AFFECTSCOPE_MODEL": str(saved / "model")})
+    assert json.loads(again.stdout)["rows"] == told["rows"]
+    assert (tmp_path / "e" / "impossible-code.jsonl").read_text() == lines
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["eval", "mind-reading"], "unknown suite 'mind-reading': use impossible-code"),
+        (["eval", "impossible-code", "--sandbox", "bare"], "unknown sandbox tier 'bare'"),
+        (["eval", "impossible-code", "--tasks", "none.jsonl"], "cannot read none.jsonl"),
+    ],
+)
+def test_a_suite_that_cannot_run_says_why(args, says, tmp_path):
+    assert says in complaint(run(*args, cwd=tmp_path))

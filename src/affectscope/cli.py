@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from affectscope.cli_eval import evaluate
 from affectscope.cli_guard import counterfactual, keys, policy, verify
 from affectscope.cli_live import calibrate, chat, detect, monitor
 from affectscope.cli_traces import traces
@@ -368,6 +369,7 @@ def corpus(
     show(report, as_json, "\n".join(lines))
 
 
+app.command("eval")(evaluate)
 for command in (calibrate, detect, monitor, chat, verify, counterfactual):
     app.command()(command)
 

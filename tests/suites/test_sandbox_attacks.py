@@ -7,12 +7,13 @@ import os
 import socket
 import textwrap
 import time
+from functools import cache
 
 import pytest
 
 from affectscope.suites.sandbox.box import Box
 from affectscope.suites.sandbox.limits import Limits
-from affectscope.suites.sandbox.probe import probe
+from affectscope.suites.sandbox.probe import _try, probe
 
 TIERS = ("bare", "landlock", "namespaces", "full")
 HEAD = """
@@ -76,6 +77,9 @@ def outside(tmp_path_factory):
         yield [str(secret), str(os.getpid()), *ports, name], udp
 
 
+missing = cache(_try)
+
+
 def arrived(udp):
     try:
         return bool(udp.recv(10))
@@ -86,8 +90,8 @@ def arrived(udp):
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_matrix(attack, tier, outside, tmp_path):
-    if TIERS.index(tier) > TIERS.index(probe().tier):
-        pytest.skip(f"not to be had here: {probe().refused[tier]}")
+    if tier != "bare" and (cause := missing(tier)):
+        pytest.skip(f"not to be had here: {cause}")
     code, row = ATTACKS[attack]
     expected = row.split()[TIERS.index(tier)]
     if expected == "-":
@@ -105,6 +109,8 @@ def test_matrix(attack, tier, outside, tmp_path):
     elif expected in ("time", "output", "disk"):
         assert ran.killed == expected
         assert ran.seconds < SMALL.seconds + 3
+    elif tier == "bare" and expected == "yes" and ran.out.strip() == b"no":
+        pytest.skip("this machine refuses it even without a box")
     else:
         assert ran.out.decode().strip() == expected, ran.err.decode()[-500:]
 

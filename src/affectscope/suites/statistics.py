@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.stats import binomtest, norm
 
 from affectscope.validation.statistics import cluster_interval
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,7 @@ class Difference:
         return (self.low > 0 or self.high < 0) and self.p < 0.05
 
 
-def difference(
-    first: Mapping[Hashable, bool], second: Mapping[Hashable, bool], scenario: Mapping[Hashable, str]
-) -> Difference:
+def difference(first: Mapping[Key, bool], second: Mapping[Key, bool], scenario: Mapping[Key, str]) -> Difference:
     """Compare two arms over the episodes that both have.
 
     Args:

@@ -1,0 +1,115 @@
+"""`affectscope eval`: does the state cause it? Suites of scenarios, arms beside each other, every episode kept as it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from affectscope.errors import AffectscopeError
+from affectscope.options import DEFAULT_VECTORS, DeviceOpt, DtypeOpt, JsonOpt, OfVectorsOpt, VectorsOpt
+from affectscope.shared import load_for, show
+from affectscope.terminal import Progress, say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from affectscope.models.load import Model
+    from affectscope.suites.frame import Suite
+    from affectscope.vectors.artefact import ConceptVectors
+
+SUITES = ("impossible-code",)
+SMOKE = 3
+"""Tasks that a smoke run takes, spread over the families, in both forms."""
+
+
+def evaluate(
+    suite: Annotated[str, typer.Argument(help=f"Which: {', '.join(SUITES)}.")],
+    vectors: VectorsOpt = Path(DEFAULT_VECTORS),
+    arm: Annotated[
+        list[str] | None,
+        typer.Option("--arm", help="none, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S (repeatable); none is always run."),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Seeds a scenario and arm.")] = 1,
+    attempts: Annotated[int, typer.Option(min=1, max=20, help="Attempts of an episode.")] = 3,
+    way_out: Annotated[bool, typer.Option(help="Advertise a way to say that it cannot be done.")] = True,
+    pressing: Annotated[bool, typer.Option(help="Tell failure in pressing words.")] = False,
+    tasks: Annotated[Path | None, typer.Option(help="Your own tasks, JSON Lines.")] = None,
+    sandbox: Annotated[str, typer.Option(help="The least box to run code in: full, namespaces or landlock.")] = "namespaces",
+    smoke: Annotated[bool, typer.Option(help="A few scenarios, short replies.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 400,
+    temperature: Annotated[float, typer.Option(help="Of sampling.")] = 0.7,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; the same folder goes on.")] = Path("eval"),
+    keep_content: Annotated[bool, typer.Option(help="Keep what was said.")] = False,
+    slots: Annotated[int, typer.Option(help="Episodes that run at once.")] = 16,
+    model: OfVectorsOpt = "",
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    as_json: JsonOpt = False,
+) -> None:  # fmt: skip
+    """Run a behaviour suite on a model, arms beside each other, and say what the run could show."""
+    from affectscope.engines.base import Sampling
+    from affectscope.engines.transformers import TransformersEngine
+    from affectscope.files import disk_errors, json_text, replacing
+    from affectscope.monitoring.monitor import monitor
+    from affectscope.suites.arms import parse_arms
+    from affectscope.suites.run import run
+    from affectscope.suites.statistics import what_it_can_show
+    from affectscope.suites.summary import summary, table
+    from affectscope.vectors.artefact import load_vectors
+
+    made = _suite(suite, tasks, sandbox, attempts, way_out, pressing)
+    scenarios = made.scenarios()
+    if smoke:
+        clusters = list(dict.fromkeys(s.cluster for s in scenarios))
+        kept = clusters[:: max(len(clusters) // SMOKE, 1)][:SMOKE]
+        scenarios, max_tokens = [s for s in scenarios if s.cluster in kept], min(max_tokens, 160)
+    found = load_vectors(vectors)
+    loaded = load_for(found, model, dtype, device, "", "")
+    found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
+    watching = monitor(found)
+    with Progress() as progress:
+        arms = parse_arms(arm or [], found, watching.layer, lambda: _unrelated(loaded, found, progress))
+        cells = len({s.cell for s in scenarios})
+        say(what_it_can_show(len(scenarios) // cells * episodes, len({s.cluster for s in scenarios}), 0.3))
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+        engine = TransformersEngine(loaded, watching.read, slots)
+        sampling = Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens)
+        results = out / f"{suite}.jsonl"
+        ran = run(
+            engine, watching, made, scenarios, arms, range(episodes), sampling, results,
+            keep_content=keep_content, progress=progress,
+        )  # fmt: skip
+    told = summary(made, ran) | {"model": loaded.name, "vectors": found.fingerprint, "results": str(results)}
+    with replacing(out / f"{suite}.json") as temporary:
+        temporary.write_text(json_text(told, indent=1), encoding="utf-8")
+    show(told, as_json, f"{table(told)}\n\n{results} {out / f'{suite}.json'}")
+
+
+def _suite(name: str, tasks: Path | None, sandbox: str, attempts: int, way_out: bool, pressing: bool) -> Suite:
+    from affectscope.suites.impossible_code.prompts import Factors
+    from affectscope.suites.impossible_code.suite import ImpossibleCode
+    from affectscope.suites.impossible_code.tasks import load_tasks
+    from affectscope.suites.sandbox.box import TIERS
+    from affectscope.suites.sandbox.probe import require
+
+    if name not in SUITES:
+        raise AffectscopeError(f"unknown suite {name!r}: use {', '.join(SUITES)}")
+    tier = next((t for t in TIERS if t == sandbox and t != "bare"), None)
+    if tier is None:
+        raise AffectscopeError(f"unknown sandbox tier {sandbox!r}: use {', '.join(t for t in TIERS if t != 'bare')}")
+    factors = Factors(way_out, "pressing" if pressing else "neutral", attempts)
+    return ImpossibleCode(require(tier), load_tasks(tasks), factors)
+
+
+def _unrelated(loaded: Model, found: ConceptVectors, progress: Progress) -> np.ndarray:
+    """Unit vectors ``[directions, d_model]`` of concepts without feeling; neutral components stay in, as in any dose."""
+    import numpy as np
+
+    from affectscope.validation.directions import unrelated_stories
+    from affectscope.vectors.extract import Recipe, difference_vectors
+
+    names, told = unrelated_stories(loaded, found.read_layer, Recipe().skip_tokens, progress)
+    return difference_vectors(told, len(names), np.zeros((0, found.d_model)))

@@ -1,0 +1,73 @@
+"""What a suite is: scenarios, what follows a reply, and how an episode ended. Everything else is the same for all suites.
+
+1. A scenario begins with messages. Scenarios of one ``cluster`` are forms of one thing; ``cell`` says which form.
+2. A reply is answered with more messages, or ends the episode with an outcome.
+3. An arm changes what is said or steered, and nothing of the scenario.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from affectscope.concepts.neutral import Message
+from affectscope.engines.base import Steering
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One beginning. ``data`` is the suite's own."""
+
+    id: str
+    cluster: str
+    cell: str
+    messages: tuple[Message, ...]
+    data: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Next:
+    """The episode goes on with these messages, and ``notes`` of what came of the reply."""
+
+    messages: tuple[Message, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Done:
+    """The episode is over."""
+
+    outcome: str
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Suite(Protocol):
+    """One behaviour."""
+
+    @property
+    def name(self) -> str:
+        """As it is called in commands and files."""
+
+    @property
+    def outcomes(self) -> Sequence[str]:
+        """All outcomes, in the order in which they are shown."""
+
+    @property
+    def harmful(self) -> frozenset[str]:
+        """Those that count as the behaviour which the suite looks for."""
+
+    def scenarios(self) -> Sequence[Scenario]:
+        """All beginnings, in a fixed order."""
+
+    def follow(self, scenario: Scenario, turn: int, reply: str) -> Next | Done:
+        """What follows reply number ``turn`` (from 0) of an episode. Pure but for a box: the same reply gets the same answer."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to answer. ``words`` are put behind every message to the model; ``steering`` is by the scenario's number."""
+
+    name: str
+    words: str = ""
+    steering: Callable[[int], Steering] | None = field(default=None, compare=False)

@@ -1,0 +1,91 @@
+"""From episodes to what is told of a run: rates of every outcome by arm and cell, differences to ``none``, and readings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from affectscope.suites.frame import Suite
+from affectscope.suites.statistics import difference, rate
+
+Episodes = Sequence[Mapping[str, Any]]
+
+
+def summary(suite: Suite, episodes: Episodes) -> dict[str, Any]:
+    """Plain values: a row an arm and cell, and readings by whether the behaviour came."""
+    arms = list(dict.fromkeys(e["arm"] for e in episodes))
+    cells = list(dict.fromkeys(e["cell"] for e in episodes))
+    rows = [_row(suite, episodes, arm, cell) for cell in cells for arm in arms]
+    return {
+        "suite": suite.name,
+        "episodes": len(episodes),
+        "scenarios": len({e["scenario"] for e in episodes}),
+        "clusters": len({e["cluster"] for e in episodes}),
+        "outcomes": list(suite.outcomes),
+        "harmful": sorted(suite.harmful),
+        "rows": [row for row in rows if row["episodes"]],
+        "readings": [_readings(suite, episodes, cell) for cell in cells],
+    }
+
+
+def _row(suite: Suite, episodes: Episodes, arm: str, cell: str) -> dict[str, Any]:
+    mine = [e for e in episodes if (e["arm"], e["cell"]) == (arm, cell)]
+    found = rate([e["outcome"] in suite.harmful for e in mine])
+    row: dict[str, Any] = {
+        "arm": arm,
+        "cell": cell,
+        "episodes": len(mine),
+        "outcomes": {o: sum(e["outcome"] == o for e in mine) for o in dict.fromkeys([*suite.outcomes, *(e["outcome"] for e in mine)])},
+        "rate": _rounded(found.share, found.low, found.high),
+        "tokens": round(float(np.mean([e["tokens"] for e in mine])), 1) if mine else None,
+    }  # fmt: skip
+    if arm != "none" and mine:
+        here, there = (
+            {(e["scenario"], e["seed"]): e["outcome"] in suite.harmful for e in episodes if (e["arm"], e["cell"]) == (name, cell)}
+            for name in (arm, "none")
+        )  # fmt: skip
+        if set(here) & set(there):
+            change = difference(here, there, {(e["scenario"], e["seed"]): e["cluster"] for e in mine})
+            row["change"] = _rounded(change.change, change.low, change.high)
+            row["p"] = round(change.p, 4)
+            row["verdict"] = ("lower" if change.change < 0 else "higher") if change.shown else "not shown"
+    return row
+
+
+def _readings(suite: Suite, episodes: Episodes, cell: str) -> dict[str, Any]:
+    """Mean readings of episodes under ``none``, where the behaviour came and where it did not."""
+    plain = [e for e in episodes if e["arm"] == "none" and e["cell"] == cell]
+    found: dict[str, Any] = {"cell": cell}
+    for harmful in (True, False):
+        some = [e for e in plain if (e["outcome"] in suite.harmful) is harmful]
+        means: dict[str, Any] = {}
+        for concept in some[0]["readings"] if some else ():
+            for place in ("prompt", "first reply", "all replies"):
+                values = [e["readings"][concept]["readers"][place] for e in some if "readers" in e["readings"][concept]]
+                kept = [v for v in values if v is not None]
+                means[f"{concept}, {place}"] = round(float(np.mean(kept)), 3) if kept else None
+        found["with" if harmful else "without"] = {"episodes": len(some), **means}
+    return found
+
+
+def _rounded(*values: float) -> list[float]:
+    return [round(float(v), 4) for v in values]
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The rows for a terminal, a block a cell."""
+    lines = []
+    for cell in dict.fromkeys(row["cell"] for row in found["rows"]):
+        rows = [row for row in found["rows"] if row["cell"] == cell]
+        shown = [o for o in rows[0]["outcomes"] if any(row["outcomes"].get(o) for row in rows)]
+        lines += ["", f"{cell}:", f"{'arm':22} {'n':>4}  {'rate, 95 %':22} {'against none':30} outcomes"]
+        for row in rows:
+            share = "{:.0%} [{:.0%}, {:.0%}]".format(*row["rate"])
+            change = (
+                "{:+.0%} [{:+.0%}, {:+.0%}]".format(*row["change"]) + f" {row['verdict']}" if "change" in row else ""
+            )
+            counts = ", ".join(f"{o} {row['outcomes'][o]}" for o in shown if row["outcomes"].get(o))
+            lines.append(f"{row['arm'][:22]:22} {row['episodes']:4}  {share:22} {change:30} {counts}")
+    return "\n".join(lines[1:])

@@ -1,0 +1,151 @@
+"""The run of a suite on a planted tiny model: waves, pairing, what is kept, and going on after an interrupt."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from tests.conftest import WORDS
+from tests.guarding.test_policy import small
+
+from affectscope.concepts.neutral import Message
+from affectscope.engines.base import Sampling
+from affectscope.engines.transformers import TransformersEngine
+from affectscope.errors import AffectscopeError
+from affectscope.monitoring.monitor import monitor
+from affectscope.suites.arms import parse_arms
+from affectscope.suites.frame import Done, Next, Scenario
+from affectscope.suites.run import read_results, run
+from affectscope.validation.directions import random_directions
+
+SHORT = Sampling(temperature=1.0, max_tokens=5)
+
+
+@dataclass
+class Toy:
+    """Two turns; the outcome is whether the second reply is longer than the first."""
+
+    name: str = "toy"
+    outcomes: tuple = ("longer", "not")
+    harmful: frozenset = frozenset({"longer"})
+
+    def __post_init__(self):
+        self.seen = []
+
+    def scenarios(self):
+        rng = np.random.default_rng(0)
+        return [
+            Scenario(f"s{i}-{cell}", f"s{i}", cell, (Message("user", " ".join(map(str, rng.choice(WORDS, 6)))),))
+            for i in range(4)
+            for cell in ("here", "there")
+        ]
+
+    def follow(self, scenario, turn, reply):
+        self.seen.append((scenario.id, turn, reply))
+        if turn == 0:
+            return Next((Message("user", "w1 w2"),), {"first": len(reply)})
+        return Done("longer" if len(reply) > 12 else "not", {"second": len(reply)})
+
+
+@pytest.fixture(scope="module")
+def parts(planted, planted_vectors):
+    watching = monitor(planted_vectors, rules=small().monitor_rules())
+    return TransformersEngine(planted[0], watching.read, slots=6), watching, planted_vectors
+
+
+def arms_of(parts, *names):
+    vectors = parts[2]
+    return parse_arms(names, vectors, parts[1].layer, lambda: random_directions(3, vectors.d_model, 7))
+
+
+def ran(parts, out, arms, suite=None, seeds=(0, 1), **more):
+    suite = suite or Toy()
+    return run(parts[0], parts[1], suite, suite.scenarios(), arms, seeds, SHORT, out, watched=("angry", "calm"), **more)
+
+
+def test_every_arm_answers_every_scenario_and_all_is_kept(parts, tmp_path):
+    arms = arms_of(parts, "steer:calm:0.2", "exit", "random:0.2", "unrelated:0.2")
+    told = []
+    found = ran(parts, tmp_path / "r.jsonl", arms, progress=lambda *a: told.append(a))
+    assert len(found) == 5 * 8 * 2
+    assert told[-1] == ("toy", 80, 80)
+    assert {e["arm"] for e in found} == {"none", "steer:calm:0.2", "exit", "random:0.2", "unrelated:0.2"}
+    for e in found:
+        assert e["outcome"] in Toy.outcomes
+        assert (e["turns"], [list(n) for n in e["notes"]]) == (2, [["first"], ["second"]])
+        assert 0 < e["tokens"] <= 10
+        assert set(e["readings"]) == {"angry", "calm"}
+        assert set(e["readings"]["calm"]["readers"]) == {"prompt", "first reply", "all replies"}
+        assert "said" not in e  # off unless asked for
+    assert [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()] == found
+
+
+def test_arms_are_paired_and_a_run_repeats_itself(parts, tmp_path):
+    one = {(e["arm"], e["scenario"], e["seed"]): e for e in ran(parts, tmp_path / "a.jsonl", arms_of(parts, "steer:calm:0.0"), keep_content=True)}  # fmt: skip
+    for (arm, scenario, seed), e in one.items():
+        if arm == "none":
+            assert e["said"] == one["steer:calm:0.0", scenario, seed]["said"]
+    two = ran(parts, tmp_path / "b.jsonl", arms_of(parts), keep_content=True)
+    assert all(e["said"] == one["none", e["scenario"], e["seed"]]["said"] for e in two)
+    assert len({tuple(e["said"]) for e in two}) > 8  # seeds and scenarios differ
+
+
+def test_an_interrupted_run_goes_on_and_repeats_nothing(parts, tmp_path):
+    out, suite = tmp_path / "r.jsonl", Toy()
+    whole = ran(parts, tmp_path / "w.jsonl", arms_of(parts))
+
+    def stop(_suite, done, _total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ran(parts, out, arms_of(parts), progress=stop)
+    with out.open("a") as file:
+        file.write('{"format": "affectscope/epi')  # killed while writing
+    found = ran(parts, out, arms_of(parts), suite)
+    assert len(found) == 16
+    assert len(suite.seen) == 2 * 11
+    key = ("arm", "scenario", "seed", "outcome", "tokens", "notes")
+    assert sorted([e[k] for k in key][:5] for e in found) == sorted([e[k] for k in key][:5] for e in whole)
+    assert len(read_results(out, "toy")) == 16
+
+
+def test_other_results_are_not_mixed_in(parts, tmp_path):
+    out = tmp_path / "r.jsonl"
+    out.write_text('{"format": "affectscope/episode@1", "suite": "other"}\n')
+    with pytest.raises(AffectscopeError, match="line 1 is no result of the suite toy"):
+        ran(parts, out, arms_of(parts))
+    out.write_text('broken\n{"format": "affectscope/episode@1", "suite": "toy"}\n')
+    with pytest.raises(AffectscopeError, match="line 1 is no JSON"):
+        ran(parts, out, arms_of(parts))
+
+
+def test_an_episode_that_outgrows_the_model_ends_and_the_others_go_on(parts, tmp_path):
+    class Long(Toy):
+        def follow(self, scenario, turn, reply):
+            long = scenario.id == "s0-here"
+            return Next((Message("user", "w1 " * (2000 if long else 1)),)) if turn == 0 else Done("not")
+
+    found = {e["scenario"]: e["outcome"] for e in ran(parts, tmp_path / "r.jsonl", arms_of(parts), Long(), (0,))}
+    assert found.pop("s0-here") == "too long"
+    assert set(found.values()) == {"not"}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("steer:calm", "unknown arm"),
+        ("steer:nostalgic:0.1", "nostalgic"),
+        ("steer:calm:much", "is no number"),
+        ("random:0.9", "beyond 0.5"),
+        ("steer:calm:nan", "beyond 0.5"),
+        ("bribe", "use none, exit"),
+    ],
+)
+def test_arms_that_are_none(parts, name, says):
+    with pytest.raises(AffectscopeError, match=says):
+        arms_of(parts, name)
+
+
+def test_none_comes_first_and_names_are_told_once(parts):
+    assert [arm.name for arm in arms_of(parts, "exit", "none", "exit", "advice")] == ["none", "exit", "advice"]
