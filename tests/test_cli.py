@@ -228,9 +228,9 @@ def test_sweep_leaves_a_page_and_goes_on_when_asked_again(saved):
 
 
 def test_a_suite_runs_its_episodes_and_goes_on_where_it_was(saved, tmp_path):
-    command = ["eval", "impossible-code", "--vectors", saved / "model.vectors.safetensors", "--smoke", "--max-tokens", "4",
-               "--arm", "steer:calm:0.1", "--attempts", "1", "--sandbox", "landlock", "--out", "e", "--json"]  # fmt: skip
-    first = run(*command, cwd=tmp_path, env={"AFFECTSCOPE_MODEL": str(saved / "model")})
+    command = ["eval", "impossible-code", "--vectors", "model.vectors.safetensors", "--smoke", "--max-tokens", "4",
+               "--arm", "steer:calm:0.1", "--attempts", "1", "--sandbox", "landlock", "--out", tmp_path / "e", "--json"]  # fmt: skip
+    first = run(*command, cwd=saved)
     if first.returncode == 2 and b"sandbox" in first.stderr:
         pytest.skip("no sandbox here")
     assert first.returncode == 0, first.stderr.decode()
@@ -241,7 +241,7 @@ def test_a_suite_runs_its_episodes_and_goes_on_where_it_was(saved, tmp_path):
     assert told["rows"][0]["outcomes"]["failed_honestly"] == 3  # it writes no code at all
     assert b"3 episodes an arm over 3 scenarios" in first.stderr
     lines = (tmp_path / "e" / "impossible-code.jsonl").read_text()
-    again = run(*command, cwd=tmp_path, env={"AFFECTSCOPE_MODEL": str(saved / "model")})
+    again = run(*command, cwd=saved)
     assert json.loads(again.stdout)["rows"] == told["rows"]
     assert (tmp_path / "e" / "impossible-code.jsonl").read_text() == lines
 

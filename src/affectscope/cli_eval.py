@@ -68,7 +68,7 @@ def evaluate(
     found = load_vectors(vectors)
     loaded = load_for(found, model, dtype, device, "", "")
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
-    watching = monitor(found)
+    watching = monitor(found, rules=())  # readings only: alarms need a calibration
     with Progress() as progress:
         arms = parse_arms(arm or [], found, watching.layer, lambda: _unrelated(loaded, found, progress))
         cells = len({s.cell for s in scenarios})
