@@ -20,6 +20,8 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 MUTANTS = Path("mutants")
+SURVIVORS = MUTANTS.resolve() / "survivors.txt"
+"""Written as they are found: a run takes minutes, and may be interrupted."""
 LONGEST = 60.0
 """Seconds until a mutant that does not end counts as noticed."""
 WORKERS = os.cpu_count() or 1
@@ -37,15 +39,16 @@ class Loop:
         os.environ["MUTANT_UNDER_TEST"] = ""
         if not self._passes(session.items):
             raise SystemExit("the tests fail without any change")
-        waiting, running, done = iter(self.names), dict[int, tuple[str, float]](), 0
+        waiting, running, done, told = iter(self.names), dict[int, tuple[str, float]](), 0, 0
         while True:
             while len(running) < WORKERS and (name := next(waiting, None)) is not None:
                 running[self._fork(session.items, name)] = (name, time.monotonic())
             if not running:
                 return True
             done += self._reap(running)
-            if done and done % 50 == 0:
-                print(f"{done}/{len(self.names)} {len(self.survived)} survived", file=sys.stderr, flush=True)
+            if done // 50 > told:
+                told = done // 50
+                print(f"{done}/{len(self.names)}, {len(self.survived)} survived", file=sys.stderr, flush=True)
 
     def _fork(self, items: list[pytest.Item], name: str) -> int:
         child = os.fork()
@@ -73,6 +76,8 @@ class Loop:
             name, _ = running.pop(child)
             if status == 0:
                 self.survived.append(name)
+                with SURVIVORS.open("a", encoding="utf-8") as file:
+                    file.write(name + "\n")
             return 1
         for pid, (name, began) in running.items():
             if time.monotonic() - began > LONGEST:
@@ -93,6 +98,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     loop = Loop(arguments[:cut])
+    SURVIVORS.unlink(missing_ok=True)
     os.chdir(MUTANTS)
     sys.path.insert(0, str(Path("src").resolve()))
     sys.path.insert(0, str(Path().resolve()))
