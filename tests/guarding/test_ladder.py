@@ -334,3 +334,93 @@ def test_after_a_release_a_reset_keeps_the_rung():
         pass
     run.tell(Answer(LATCH, "reset", "kim"))
     assert [act.rung for act in run.token(HOT, HOT).acts] == [1]
+
+
+def test_a_decision_as_plain_values():
+    act = Act("up", 1, "steer", "modify", "", True)
+    made = Decision("modify", (act,), True, ("down",), "up in alarm; down over")
+    assert made.plain() == {
+        "verdict": "modify",
+        "acts": [{"rule": "up", "rung": 1, "action": "steer", "verdict": "modify", "request": "", "promised": True}],
+        "closed": True,
+        "released": ["down"],
+        "reason": "up in alarm; down over",
+    }
+
+
+def test_what_a_tool_is_told_before_the_barrier_to_the_word():
+    run = Run(asking())
+    run.token(HOT, HOT)
+    act = Act("", -1, "human", "escalate", "tool:a")
+    why = "tool shell waits for a person: an alarm is unresolved"
+    assert run.tell(Tool("a", "shell")) == Decision("escalate", (act,), True, (), why)
+    held = Run(guard())
+    held.token(HOT, HOT)
+    act = Act("", -1, "hold_tool", "deny")
+    why = "tool shell is held: an alarm is unresolved"
+    assert held.tell(Tool("a", "shell")) == Decision("deny", (act,), True, (), why)
+
+
+@pytest.mark.parametrize(
+    ("response", "why"), [("hold", "nan: x"), ("stop", "nan: x"), ("degrade", "readings are missing")]
+)
+def test_why_a_tool_is_held_is_said(response, why):
+    run = Run(guard(on_fault=response))
+    run.tell(Fault("nan", "x"))
+    assert run.tell(Tool("a", "shell")).reason == f"tool shell is held: {why}"
+
+
+def test_a_stop_says_which_rung_or_that_the_budget_is_spent():
+    run = Run(guard(rules__up__ladder=["stop"]))
+    run.token(HOT, HOT)
+    assert run.state.latched == "up: the last rung"
+    poor = Run(guard(rules__up__ladder=[{"action": "steer", "concept": "calm", "s": 0.05}], limits={"budget": 0}))
+    assert poor.token(HOT, HOT).acts == (Act("up", 0, "stop", "deny", "budget", True),)
+    assert poor.state.latched == "up: budget"
+
+
+def test_a_question_of_a_rung_waits_as_long_as_it_says_from_now_on():
+    run = Run(guard(rules__up__ladder=[{"action": "human", "seconds": 5}]))
+    run.tell(Time(2_000))
+    act = run.token(HOT, HOT).acts[0]
+    assert act.request == "up@1"
+    assert run.state.pending == (("up@1", 7_000),)
+    other = Run(guard())
+    assert other.token(HOT, HOT).acts[0].request == ""  # only a question has a name
+
+
+def test_the_promise_covers_the_token_at_its_end_and_counts_alarmed_tokens_too():
+    run = Run(guard())
+    for _ in range(7):
+        run.token()
+    assert run.token(HOT, HOT).acts[0].promised  # the eighth of eight
+    assert run.state.own == 8
+
+
+def test_each_rule_sees_its_own_tokens_whatever_the_one_before_it_sees():
+    part = {"concepts": {"angry": 1, "calm": -1}, "window": 4, "ladder": ["log"]}
+    rules = {
+        "a": part | {"roles": ["user"], "own_tokens_only": False},
+        "b": part | {"phases": ["thinking"]},
+        "c": part,
+    }
+    made = Guard(small(rules=rules), {name: {"all": 4.0} for name in rules})
+    decision = Run(made).token(HOT, HOT)
+    assert [act.rule for act in decision.acts] == ["c"]
+    both = small(rules={"a": part, "b": part})
+    decision = Run(Guard(both, {"a": {"all": 4.0}, "b": {"all": 4.0}})).token(HOT, HOT)
+    assert decision.reason == "a in alarm; b in alarm"
+
+
+def test_thresholds_by_phase_are_those_of_the_tokens_phase():
+    run = Run(guard({"assistant/thinking": 1e9, "assistant/answer": 4.0}, "phase"))
+    assert run.token(HOT, HOT, phase="thinking") is OPEN
+    assert run.token(HOT, HOT, phase="answer").acts
+
+
+def test_the_end_of_an_alarm_says_whose():
+    run = Run(guard())
+    run.token(HOT, HOT)
+    while not (decision := run.token(COLD, COLD)).released:
+        pass
+    assert decision.reason == "up over"
