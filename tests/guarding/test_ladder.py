@@ -424,3 +424,82 @@ def test_the_end_of_an_alarm_says_whose():
     while not (decision := run.token(COLD, COLD)).released:
         pass
     assert decision.reason == "up over"
+
+
+@pytest.mark.parametrize("response", ["hold", "degrade"])
+def test_a_fault_is_a_decision_of_its_own(response):
+    run = Run(guard(on_fault=response))
+    assert run.tell(Fault("nan", "x")) == Decision("deny", (Act("", -1, "hold_tool", "deny"),), True, (), "nan: x")
+
+
+def test_an_approved_tool_goes_although_the_barrier_stays_closed_for_others():
+    run = Run(asking())
+    run.token(HOT, HOT)
+    run.tell(Tool("a", "shell"))
+    assert run.tell(Answer("tool:a", "approved", "kim")) == Decision("allow", (), False, (), "tool:a approved by kim")
+    run.tell(Tool("b", "shell"))
+    assert run.tell(Answer("tool:b", "approved")).reason == "tool:b approved by a person"
+    assert run.guard.closed(run.state)
+
+
+def test_an_approved_alarm_is_over_and_what_else_is_open_stays_open():
+    ladder = [{"action": "human", "seconds": 5}, "stop"]
+    run = Run(guard(rules__up__ladder=ladder, on_fault="hold"))
+    run.token(HOT, HOT)
+    run.tell(Fault("nan", "x"))
+    decision = run.tell(Answer("up@1", "approved", "kim"))
+    assert decision == Decision("allow", (), True, ("up",), "up@1 approved by kim")
+
+
+def test_an_answer_after_a_stop_is_a_no():
+    run = Run(asking(on_fault="stop"))
+    run.token(HOT, HOT)
+    run.tell(Tool("a", "shell"))
+    run.tell(Fault("nan", "x"))
+    assert run.tell(Answer("tool:a", "approved")).reason == "tool:a denied: the session is stopped"
+
+
+def test_of_what_expires_together_an_alarm_counts_before_a_tool():
+    ladder = [{"action": "human", "seconds": 10}, "stop"]
+    run = Run(asking(rules__up__ladder=ladder))
+    run.token(HOT, HOT)
+    run.tell(Tool("a", "shell"))
+    decision = run.tell(Time(10_000))
+    assert run.state.latched == "up@1 expired unanswered, which is a no"
+    assert [act.action for act in decision.acts] == ["stop"]
+    alone = Run(asking())
+    alone.token(HOT, HOT)
+    alone.tell(Tool("a", "shell"))
+    assert alone.tell(Time(10_000)).reason == "tool:a expired unanswered, which is a no"
+    assert not alone.state.latched
+    assert Run(guard()).tell(Time(1)) is OPEN
+
+
+def test_a_turn_forgets_what_was_held_and_keeps_what_is_stopped():
+    run = Run(guard(on_fault="hold", rules__up__ladder=["hold_tool"]))
+    run.token(HOT, HOT)
+    run.tell(Fault("nan", "x"))
+    run.tell(Turn(2))
+    assert (run.state.held, run.state.fault) == (False, "")
+    stopped = Run(guard(on_fault="stop"))
+    stopped.tell(Fault("nan", "x"))
+    assert [act.action for act in stopped.tell(Turn(2)).acts] == ["stop"]
+
+
+def test_the_verdict_is_the_severest_of_the_acts():
+    part = {"concepts": {"angry": 1, "calm": -1}, "window": 4}
+    rules = {"a": part | {"ladder": ["log"]}, "b": part | {"ladder": ["hold_tool"]}}
+    made = Guard(small(rules=rules), {name: {"all": 4.0} for name in rules})
+    assert Run(made).token(HOT, HOT).verdict == "deny"
+
+
+def test_a_reading_is_the_weighted_sum_and_an_alarm_is_above_the_threshold_and_not_at_it():
+    level = {"rules__up__detector": "level", "rules__up__options": {}, "rules__up__dwell": 1}
+    row = small(**level).rules["up"].rule("up").row(("angry", "calm"))
+    value = float(16 * row[0] - 24 * row[1]) / 8  # angry 2 s.d. up, calm 3 down
+    assert Run(guard(value, **level)).token((16, -24)) is OPEN
+    assert Run(guard(value - 1e-6, **level)).token((16, -24)).acts
+    for held_out in ((16, 0), (0, -16)):
+        run = Run(guard(value - 1e-6, **level))
+        run.token((16, -24), held_out)
+        assert run.state.rules[0].level == pytest.approx(2 * abs(row[0]))
