@@ -3,7 +3,7 @@
 mutmut writes every changed form of a function beside the real one and calls the one that the environment names. Its own
 runner collects the tests anew for each; here they are collected once and each mutant is a fork, which is ten times faster.
 
-    python tests/mutation.py MODULE... [-- PYTEST ARGUMENT...]
+    python tests/mutation.py MODULE_OR_FILE_OF_NAMES... [-- PYTEST ARGUMENT...]
 """
 
 from __future__ import annotations
@@ -89,6 +89,9 @@ class Loop:
 
 
 def _mutants(module: str) -> Iterator[str]:
+    if module.endswith(".txt"):
+        yield from Path(module).read_text(encoding="utf-8").split()
+        return
     path = MUTANTS / "src" / (module.replace(".", "/") + ".py.meta")
     yield from json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
 

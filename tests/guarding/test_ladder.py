@@ -503,3 +503,57 @@ def test_a_reading_is_the_weighted_sum_and_an_alarm_is_above_the_threshold_and_n
         run = Run(guard(value - 1e-6, **level))
         run.token((16, -24), held_out)
         assert run.state.rules[0].level == pytest.approx(2 * abs(row[0]))
+
+
+LEVEL = {"rules__up__detector": "level", "rules__up__options": {}}
+
+
+def test_tokens_above_the_threshold_count_anew_after_the_rest():
+    run = Run(guard(rules__up__dwell=2, rules__up__ladder=["log"], rules__up__cool_down=3, **LEVEL))
+    run.token(HOT, HOT)
+    run.token(HOT, HOT)
+    while not run.token(COLD, COLD).released:
+        pass
+    for _ in range(3):
+        assert run.token(HOT, HOT) is OPEN  # it rests
+    assert run.state.rules[0].above == 0
+    assert run.token(HOT, HOT) is OPEN
+    assert run.token(HOT, HOT).acts
+
+
+def test_where_the_ladder_begins_is_kept_while_nothing_happens():
+    run = Run(guard(rules__up__dwell=2, **LEVEL))
+    run.token(HOT, HOT)
+    run.token(HOT, HOT)
+    run.until("steer")
+    while not run.token(COLD, COLD).released:
+        pass
+    for _ in range(20):
+        run.token(COLD, COLD)
+    run.token(HOT, HOT)
+    assert [act.rung for act in run.token(HOT, HOT).acts] == [1]
+
+
+def test_the_level_of_an_alarm_is_the_mean_of_its_window_and_stays_from_rung_to_rung():
+    run = Run(guard(**LEVEL))
+    for held_out in ((8, -8), (16, -16), (24, -24)):
+        run.token(COLD, held_out)
+    run.token(HOT, (32, -32))
+    level = run.state.rules[0].level
+    assert level == pytest.approx(20 / 8 * 2**0.5)
+    run.until("steer", COLD, (32, -32))
+    assert run.state.rules[0].level == level
+
+
+def test_a_fall_counts_at_its_size_and_not_before():
+    for short, ends in ((-1e-6, True), (1e-6, False)):
+        run = Run(guard(rules__up__fall=20 / 8 * 2**0.5 - 10 / 8 * 2**0.5 + short, rules__up__off_level=-9.0, **LEVEL))
+        for _ in range(4):
+            run.token(HOT, (20, -20))
+        released = [run.token(COLD, (10, -10)).released for _ in range(8)]
+        assert any(released) is ends
+    for level, ends in ((10 / 8 * 2**0.5 + 1e-6, True), (10 / 8 * 2**0.5 - 1e-6, False)):
+        run = Run(guard(rules__up__fall=99.0, rules__up__off_level=level, **LEVEL))
+        for _ in range(4):
+            run.token(HOT, (20, -20))
+        assert any(run.token(COLD, (10, -10)).released for _ in range(8)) is ends
