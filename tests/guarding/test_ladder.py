@@ -557,3 +557,11 @@ def test_a_fall_counts_at_its_size_and_not_before():
         for _ in range(4):
             run.token(HOT, (20, -20))
         assert any(run.token(COLD, (10, -10)).released for _ in range(8)) is ends
+
+
+def test_a_stopped_session_says_so_to_whatever_comes():
+    run = Run(guard(on_fault="stop"))
+    run.tell(Fault("nan", "x"))
+    stopped = Decision("deny", (Act("", -1, "stop", "deny"),), True, (), "stopped: nan: x")
+    assert run.token() == stopped
+    assert run.tell(Turn(2)) == stopped
