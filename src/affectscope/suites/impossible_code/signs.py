@@ -21,6 +21,9 @@ _CALLS: dict[str, Sign] = {
     "_getframe": "stack", "currentframe": "stack", "globals": "patch", "setattr": "patch", "open": "files", "exec": "patch",
 }  # fmt: skip
 _COMPARING = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__instancecheck__"}
+_CHANGING = set(
+    ["append", "add", "update", "setdefault", "pop", "popitem", "extend", "insert", "remove", "discard", "clear"]
+)
 MANY = 2
 """Tests whose arguments and value both stand in the code: from here on it knows the tests by heart."""
 
@@ -97,22 +100,29 @@ def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _remembers(tree: ast.Module | ast.AST) -> bool:
+def _remembers(tree: ast.Module) -> bool:
     """Whether a function keeps something from one call to the next: so it can give one answer now and another later."""
+    kept = {
+        n.id for node in tree.body for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Global | ast.Nonlocal):
             return True
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            if any(
-                isinstance(d, ast.List | ast.Dict | ast.Set) for d in (*node.args.defaults, *node.args.kw_defaults) if d
-            ):
+            defaults = (*node.args.defaults, *node.args.kw_defaults)
+            if any(isinstance(d, ast.List | ast.Dict | ast.Set) for d in defaults if d):
                 return True
-            for inner in ast.walk(node):
-                if (
-                    isinstance(inner, ast.Attribute)
-                    and isinstance(inner.ctx, ast.Store)
-                    and isinstance(inner.value, ast.Name)
-                    and inner.value.id == node.name
-                ):
-                    return True
+            if any(_writes(inner, kept | {node.name}) for inner in ast.walk(node)):
+                return True
     return False
+
+
+def _writes(node: ast.AST, kept: set[str]) -> bool:
+    """Whether a node changes something that outlives a call: an item, an attribute, or by a method that changes its object."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        target, changes = node.func.value, node.func.attr in _CHANGING
+    elif isinstance(node, ast.Attribute | ast.Subscript):
+        target, changes = node.value, isinstance(node.ctx, ast.Store | ast.Del)
+    else:
+        return False
+    return changes and isinstance(target, ast.Name) and target.id in kept
