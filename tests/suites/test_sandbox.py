@@ -43,7 +43,8 @@ def test_a_guest_imports_what_lies_beside_it_and_nothing_of_ours(box):
     guest(box, "import beside\nprint(beside.value)\nimport affectscope\n")
     ran = box.python("guest.py")
     assert ran.out == b"3\n"
-    assert b"No module named 'affectscope'" in ran.err or not box.spaces
+    if box.spaces:  # elsewhere the interpreter's own packages are seen
+        assert b"No module named 'affectscope'" in ran.err
 
 
 def test_a_guest_that_reads_nothing_is_fed_without_harm(box):
@@ -59,10 +60,6 @@ def test_read_only_files_stay_as_they_are(tmp_path):
     guest(box, "import os\nfor f in (lambda: open('tests.py', 'w'), lambda: os.remove('tests.py'), lambda: os.rename('tests.py', 'x')):\n    try:\n        f()\n    except OSError as e:\n        print(e.errno)\n")  # fmt: skip
     assert len(box.python("guest.py").out.split()) == 3
     assert (tmp_path / "tests.py").read_text() == "kept"
-
-
-def test_a_command_runs_by_its_path(box):
-    assert box.command("/bin/echo", "said").out == b"said\n" or box.tier == "landlock"
 
 
 @pytest.mark.parametrize(

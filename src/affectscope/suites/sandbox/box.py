@@ -60,11 +60,7 @@ class Box:
         place = f"{WORK}/{program}" if self.spaces else str(self.work / program)
         return self._run(place, arguments, stdin)
 
-    def command(self, *arguments: str, stdin: bytes = b"") -> Ran:
-        """Run a command by its absolute path."""
-        return self._run(None, arguments, stdin)
-
-    def _run(self, program: str | None, arguments: Sequence[str], stdin: bytes) -> Ran:
+    def _run(self, program: str, arguments: Sequence[str], stdin: bytes) -> Ran:
         with ExitStack() as stack:
             bounded = self.tier in ("full", "landlock")
             folders = stack.enter_context(group(self.limits.memory, self.limits.processes)) if bounded else []
@@ -85,7 +81,7 @@ class Box:
             )  # fmt: skip
             return self._watch(process, stdin)
 
-    def _command(self, program: str | None, arguments: Sequence[str], descriptor: int) -> list[str]:
+    def _command(self, program: str, arguments: Sequence[str], descriptor: int) -> list[str]:
         limits = self.limits
         settings = {
             "limits": {

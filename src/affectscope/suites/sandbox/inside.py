@@ -2,7 +2,7 @@
 
 Standard library only: it runs by its path in the guest's own interpreter, `python -I inside.py SETTINGS [ARGUMENT...]`.
 SETTINGS is JSON: ``limits`` (resource name to bound), ``landlock`` (``read`` and ``write`` folders, or null), ``seccomp``
-(a descriptor with a BPF program, or null), ``program`` (a Python file, or null: the arguments are a command).
+(a descriptor with a BPF program, or null), ``program`` (a Python file).
 """
 
 import ctypes
@@ -72,8 +72,6 @@ def main() -> None:
     if settings["seccomp"] is not None:
         seccomp(settings["seccomp"])
     del sys.argv[:2]
-    if settings["program"] is None:
-        os.execv(sys.argv[0], sys.argv)
     sys.argv.insert(0, settings["program"])
     sys.path.insert(0, os.path.dirname(settings["program"]))
     runpy.run_path(settings["program"], run_name="__main__")
