@@ -93,7 +93,6 @@ def test_a_chat_answers_colours_saves_and_ends(calibrated, vectors_path):
     assert "99" in out
     saved = json.loads((folder / "reply.json").read_text())
     assert [m["role"] for m in saved["messages"]] == ["user", "assistant"] * 2
-    assert "promise covers are spent" in " ".join(out.split())
     assert "affect-trace" in (folder / "reply.html").read_text()
     with Store.open(folder / "kept") as store:
         second, first = (store.load(row.id) for row in store.list())
@@ -102,6 +101,9 @@ def test_a_chat_answers_colours_saves_and_ends(calibrated, vectors_path):
     assert first.tags["conversation"] == second.tags["conversation"]
     assert second.positions[0] == len(first)  # the second turn goes on where the first stood
     assert second.generated.sum() <= 8
+    # How long the two replies are, and so whether the eight tokens are spent, differs from processor to processor.
+    spent = first.generated.sum() + second.generated.sum() >= 8
+    assert ("promise covers are spent" in " ".join(out.split())) == spent
 
 
 def test_greedy_tokens_in_float32_are_those_of_generate():
