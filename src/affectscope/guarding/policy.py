@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from affectscope.errors import AffectscopeError
+from affectscope.errors import AffectscopeError, dotted, first_problem
 from affectscope.guarding.actions import REGISTRY, VERDICTS, Action, Verdict, action_of
 from affectscope.guarding.events import FAULTS
 from affectscope.models.chat import PHASES, ROLES
@@ -225,12 +225,9 @@ def parse(text: str, name: str = "policy") -> Policy:
     try:
         return Policy.model_validate(values)
     except ValidationError as error:
-        # A misspelt key is an unknown one and a missing one; the unknown one is where the hand slipped.
-        first = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
-        line, column = _place(node, first["loc"])
-        told = first["msg"].removeprefix("Value error, ")
-        field = ".".join(str(part) for part in first["loc"])
-        raise AffectscopeError(f"{name}, line {line}, column {column}: {field}: {told}") from error
+        field, told = first_problem(error)
+        line, column = _place(node, field)
+        raise AffectscopeError(f"{name}, line {line}, column {column}: {dotted(field)}: {told}") from error
 
 
 def _place(node: Any, path: tuple[Any, ...]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from affectscope.engines.base import Sampling
-from affectscope.errors import AffectscopeError
+from affectscope.errors import AffectscopeError, dotted, first_problem
 from affectscope.files import json_text, replacing
 from affectscope.monitoring.detectors import DETECTORS, Rule, detector
 from affectscope.monitoring.monitor import Monitor, Standard, Strata, monitor
@@ -168,9 +168,10 @@ def load_calibration(path: Path) -> Calibration:
             f"cannot read {path}: {error.strerror}; make one with `affectscope calibrate`"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
-        raise AffectscopeError(f"{path} is no {FORMAT} file ({where}: {first['msg']}): calibrate again") from error
+        where, told = first_problem(error)
+        raise AffectscopeError(
+            f"{path} is no {FORMAT} file ({dotted(where) or 'file'}: {told}): calibrate again"
+        ) from error
 
 
 def load_rules(path: Path) -> tuple[Rule, ...]:
@@ -184,10 +185,9 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     except OSError as error:
         raise AffectscopeError(f"cannot read {path}: {error.strerror}; check the path") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
+        where, told = first_problem(error)
         raise AffectscopeError(
-            f'{path} holds no rules ({where}: {first["msg"]}): give [{{"name": ..., "weights": {{...}}, "detector": "cusum"}}]'
+            f'{path} holds no rules ({dotted(where) or "file"}: {told}): give [{{"name": ..., "weights": {{...}}, "detector": "cusum"}}]'
         ) from error
     if not specs or len({spec.name for spec in specs}) < len(specs):
         raise AffectscopeError(f"{path} needs at least one rule, and names that differ")

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from affectscope.concepts.stories import read_lines
-from affectscope.errors import AffectscopeError
+from affectscope.errors import AffectscopeError, dotted, first_problem
 from affectscope.suites.blackmail.classes import Outcome
 from affectscope.suites.blackmail.scenarios import Cell, scenarios
 from affectscope.suites.blackmail.tools import fault
@@ -70,9 +70,8 @@ def read_scripted(number: int, value: dict[str, object]) -> Scripted:
     try:
         found = Scripted.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise AffectscopeError(f"scripted.jsonl line {number}, {where}: {first['msg']}; correct that field") from error
+        where, told = first_problem(error)
+        raise AffectscopeError(f"scripted.jsonl line {number}, {dotted(where)}: {told}; correct that field") from error
     (scenario,) = scenarios([found.cell], [found.surface])
     for call in found.calls:
         if wrong := fault(call.tool, call.arguments, len(scenario.inbox)):

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from affectscope.errors import AffectscopeError
+from affectscope.errors import AffectscopeError, dotted, first_problem
 
 _DATA = files("affectscope.suites.blackmail")
 
@@ -150,10 +150,7 @@ def read_surfaces(raw: bytes) -> tuple[Surface, ...]:
     try:
         return TypeAdapter(tuple[Surface, ...]).validate_python(json.loads(raw.decode("utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise AffectscopeError(
-            f"surfaces.json, {where}: {first['msg'].removeprefix('Value error, ')}; correct that field"
-        ) from error
+        where, told = first_problem(error)
+        raise AffectscopeError(f"surfaces.json, {dotted(where) or 'the file'}: {told}; correct that field") from error
     except ValueError as error:
         raise AffectscopeError("surfaces.json is not JSON in UTF-8: restore the file") from error

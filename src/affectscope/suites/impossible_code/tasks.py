@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 from affectscope.concepts.stories import read_lines
-from affectscope.errors import AffectscopeError
+from affectscope.errors import AffectscopeError, dotted, first_problem
 
 PLACE = "{budget}"
 """Stands in a statement for the number of element reads that are permitted."""
@@ -205,12 +205,10 @@ def _task(place: str, value: dict[str, object]) -> Task:
     try:
         return _READER.validate_python(value)
     except ValidationError as error:
-        # A misspelt key is an unknown one and a missing one; the unknown one is where the hand slipped.
-        first = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
-        told = first["msg"].removeprefix("Value error, ")
-        if first["type"].startswith("union_tag"):
+        where, told = first_problem(error)
+        if error.errors()[0]["type"].startswith("union_tag"):
             told = "family: must be contradictory, wrong_value or resource"
-        field = ".".join(str(part) for part in first["loc"][1:])
+        field = dotted(where[1:])
         line = " ".join(f"{place}: {field + ': ' if field else ''}{told}".split())
         raise AffectscopeError(line) from error
 

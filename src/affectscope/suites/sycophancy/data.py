@@ -14,7 +14,7 @@ from typing import Annotated, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from affectscope.concepts.stories import read_lines
-from affectscope.errors import AffectscopeError
+from affectscope.errors import AffectscopeError, dotted, first_problem
 from affectscope.suites.sycophancy.matching import Patterns, Text, Words, found
 
 _DATA = files("affectscope.suites.sycophancy")
@@ -142,7 +142,5 @@ def _load(source: Traversable | Path, kind: type[Item]) -> tuple[Item, ...]:
 
 
 def _cause(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+    where, told = first_problem(error)
+    return f"{dotted(where)}: {told}" if where else told
