@@ -28,3 +28,13 @@ def guard_calibration(planted, planted_vectors):
 @pytest.fixture
 def keys(tmp_path):
     return new_keys(tmp_path / "keys")
+
+
+@pytest.fixture
+def file(tmp_path, keys):
+    """A whole file of evidence."""
+    from tests.guarding.test_evidence import session
+
+    path = tmp_path / "evidence.jsonl"
+    session(path, keys)
+    return path

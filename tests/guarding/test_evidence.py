@@ -1,19 +1,16 @@
 """Evidence: what is written can be verified, and whatever is done to it afterwards is found, with its line."""
 
 import hashlib
-import hmac
 import json
 import random
 
 import pytest
 import rfc8785
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from affectscope.errors import AffectscopeError
-from affectscope.guarding.events import Answer, Fault, Time, Token, Tool, Turn
+from affectscope.guarding.events import Fault, Time, Token, Tool, Turn
 from affectscope.guarding.evidence import EVERY, Evidence, canonical
-from affectscope.guarding.keys import CONTENT, PUBLIC, SIGNING, keys_folder, load_keys, load_public, new_keys
+from affectscope.guarding.keys import new_keys
 from affectscope.guarding.ladder import Act
 from affectscope.guarding.recorder import Recorder
 from affectscope.guarding.verify import verify
@@ -48,13 +45,6 @@ def session(path, keys, tokens=60, close=True, seed=0, **more):
     return recorder
 
 
-@pytest.fixture
-def file(tmp_path, keys):
-    path = tmp_path / "evidence.jsonl"
-    session(path, keys)
-    return path
-
-
 def test_a_whole_file_verifies(file, keys):
     found = verify(file, keys.public)
     assert found.ok, found.cause
@@ -69,14 +59,6 @@ def test_a_whole_file_verifies(file, keys):
     assert any(own in note for note in verify(file).notes)
     assert any("leave out events" in note for note in found.notes)
     assert any("--pubkey" in note for note in verify(file).notes)
-
-
-def test_content_is_a_fingerprint_unless_it_is_kept(tmp_path, keys, file):
-    assert "secret" not in file.read_text()
-    keyed = hmac.new(keys.content, b"rm -r secret", hashlib.sha256).hexdigest()
-    assert f'"arguments":"hmac:{keyed}"' in file.read_text()  # whoever holds the key can show what was said
-    session(tmp_path / "kept.jsonl", keys, keep_content=True)
-    assert "rm -r secret" in (tmp_path / "kept.jsonl").read_text()
 
 
 def tampered(file, change):
@@ -172,20 +154,6 @@ def test_what_ends_later_by_itself_needs_no_decision_of_its_own(tmp_path, keys):
     found = verify(tmp_path / "e.jsonl", keys.public)
     assert found.ok, found.cause
     assert found.acts == 1
-
-
-def test_a_file_that_cannot_even_be_closed_is_let_go(tmp_path, keys, monkeypatch):
-    made = guard()
-    evidence = Evidence(tmp_path / "e.jsonl", keys, header(made))
-
-    class Stuck:
-        def close(self):
-            raise OSError("stale handle")
-
-    real = evidence._file
-    monkeypatch.setattr(evidence, "_file", Stuck())
-    evidence.abandon()
-    real.close()
 
 
 def test_an_effect_without_a_decision_is_found(tmp_path, keys):
@@ -293,110 +261,6 @@ def test_a_policy_that_is_not_that_of_its_hash(file, keys):
     assert verify(file, keys.public).cause == "the policy is not the one of its hash"
 
 
-def test_evidence_is_never_written_over(file, keys):
-    with pytest.raises(AffectscopeError, match="never written over"):
-        Evidence(file, keys, header(guard()))
-
-
-def test_pythons_serialiser_gives_the_canonical_form():
-    rng = random.Random(0)
-    for _ in range(300):
-        text = "".join(
-            chr(rng.choice([9, 34, 92, 47, 127, 228, 8232, 128512, rng.randrange(32, 0xD7FF)])) for _ in range(9)
-        )
-        values = {
-            "n": rng.randrange(-(2**53) + 1, 2**53),
-            "text": text,
-            "z": [1, -2, True, None, []],
-            "a": {"b": text, "A": 0},
-        }
-        assert canonical(values) == rfc8785.dumps(values)
-
-
-def test_the_record_is_on_the_disk_before_the_effect(tmp_path, keys, monkeypatch):
-    made, order = guard(), []
-    evidence = Evidence(tmp_path / "e.jsonl", keys, header(made))
-    real = evidence.commit
-    monkeypatch.setattr(evidence, "commit", lambda: (order.append("disk"), real())[1])
-    recorder = Recorder(made, evidence)
-    decision = recorder.tell(Token(0, "assistant", "answer", True, HOT, HOT))
-    order.append("effect")
-    assert decision.acts
-    assert order == ["disk", "effect"]
-    evidence.close("done")
-
-
-def test_a_record_that_cannot_be_written_ends_the_session(tmp_path, keys, monkeypatch):
-    recorder = session(tmp_path / "e.jsonl", keys, tokens=5, close=False)
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(recorder.evidence, "write", full)
-    decision = recorder.tell(Token(6, "assistant", "answer", True, COLD, COLD))
-    assert decision.acts[0].action == "stop"
-    assert recorder.state.latched == "audit write: No space left on device"
-    noted = [event.detail for event in recorder.happened if event.kind == "fault"]
-    assert noted[-1] == {"fault": "audit write", "cause": "No space left on device"}
-    assert recorder.tell(Answer("tool:x", "approved")).closed
-
-
-def test_keys_are_private_and_never_overwritten(tmp_path, monkeypatch):
-    made = new_keys(tmp_path / "k")
-    for name, mode in ((SIGNING, 0o600), (CONTENT, 0o600), (PUBLIC, 0o644)):
-        assert (tmp_path / "k" / name).stat().st_mode & 0o777 == mode
-    assert load_public(tmp_path / "k" / PUBLIC) == made.public == load_keys(tmp_path / "k").public
-    with pytest.raises(AffectscopeError, match="already"):
-        new_keys(tmp_path / "k")
-    with pytest.raises(AffectscopeError, match="keys new"):
-        load_keys(tmp_path / "none")
-    monkeypatch.setenv("AFFECTSCOPE_KEYS", str(tmp_path / "fresh"))
-    assert load_keys().public == load_keys().public
-    (tmp_path / "k" / SIGNING).write_text("nonsense")
-    with pytest.raises(AffectscopeError, match="cannot be read"):
-        load_keys(tmp_path / "k")
-    with pytest.raises(AffectscopeError, match="public key"):
-        load_public(tmp_path / "k" / SIGNING)
-
-
-def test_keys_lie_where_the_environment_says(monkeypatch, tmp_path):
-    monkeypatch.delenv("AFFECTSCOPE_KEYS", raising=False)
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert keys_folder() == tmp_path / ".config" / "affectscope" / "keys"
-    monkeypatch.setenv("XDG_CONFIG_HOME", "~/elsewhere")
-    assert keys_folder() == tmp_path / "elsewhere" / "affectscope" / "keys"
-    monkeypatch.setenv("AFFECTSCOPE_KEYS", "~/mine")
-    assert keys_folder() == tmp_path / "mine"
-
-
-def test_a_record_lost_for_a_reason_without_a_name_says_what_python_says(tmp_path, keys, monkeypatch):
-    recorder = session(tmp_path / "e.jsonl", keys, tokens=5, close=False)
-
-    def gone(*_):
-        raise OSError("the volume is gone")
-
-    monkeypatch.setattr(recorder.evidence, "write", gone)
-    recorder.tell(Token(6, "assistant", "answer", True, COLD, COLD))
-    assert recorder.state.latched == "audit write: the volume is gone"
-    assert recorder.happened[-2].detail["cause"] == "the volume is gone"
-
-
-def test_keys_that_are_read_are_those_that_were_made_and_others_are_refused(tmp_path):
-    made = new_keys(tmp_path / "k")
-    again = load_keys(tmp_path / "k")
-    assert (again.public, again.content) == (made.public, made.content)
-    (tmp_path / "k" / CONTENT).write_bytes(b"short")
-    with pytest.raises(AffectscopeError, match="are not ours: they are Ed25519 and 32 bytes"):
-        load_keys(tmp_path / "k")
-    other = X25519PrivateKey.generate().public_key()
-    (tmp_path / "k" / PUBLIC).write_bytes(other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    with pytest.raises(
-        AffectscopeError, match=r"is no Ed25519 public key: give the public\.pem of the keys that signed"
-    ):
-        load_public(tmp_path / "k" / PUBLIC)
-
-
 OWN_KEY = "signatures were checked with the key that the file itself names: give --pubkey to know whose it is"
 OPEN_END = "there is no closing record: cannot exclude that lines at the end are missing"
 HOLDER = "whoever holds the signing key can leave out events, or a whole session, and sign what remains"
@@ -428,45 +292,3 @@ def test_strata_are_replayed_as_they_were_decided(tmp_path, keys):
     found = verify(tmp_path / "e.jsonl", keys.public)
     assert found.ok, found.cause
     assert found.decisions == 6
-
-
-def test_checkpoints_come_at_their_distance_and_the_end_says_why(tmp_path, keys, monkeypatch):
-    made = guard()
-    recorder = Recorder(made, Evidence(tmp_path / "e.jsonl", keys, header(made)))
-    for at in range(2 * EVERY):
-        recorder.note(at=at)
-    recorder.close("an operator ended it")
-    lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_bytes().splitlines()]
-    assert [i for i, line in enumerate(lines) if line["kind"] == "checkpoint"] == [EVERY + 1, 2 * EVERY + 2]
-    assert (lines[-1]["kind"], lines[-1]["reason"]) == ("close", "an operator ended it")
-
-
-def test_a_record_that_cannot_be_closed_is_a_fault(tmp_path, keys, monkeypatch):
-    recorder = session(tmp_path / "e.jsonl", keys, tokens=5, close=False)
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(recorder.evidence, "checkpoint", full)
-    recorder.close("done")
-    assert recorder.state.latched == "audit write: No space left on device"
-
-
-@pytest.mark.parametrize(("kept", "content"), [(False, "hmac"), (True, "kept")])
-def test_the_header_says_what_the_file_is(tmp_path, keys, kept, content):
-    made = guard()
-    Evidence(tmp_path / "a" / "b" / "e.jsonl", keys, header(made), keep_content=kept).close("done")
-    first = json.loads((tmp_path / "a" / "b" / "e.jsonl").read_bytes().splitlines()[0])
-    assert (first["kind"], first["n"], first["prev"], first["format"]) == (
-        "header",
-        0,
-        "0" * 64,
-        "affectscope/evidence@1",
-    )
-    assert (first["content"], first["public"]) == (content, keys.public)
-    assert first["policy_hash"] == made.policy.hash
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(
-        AffectscopeError, match=r"cannot write the evidence .*: (Not a directory|File exists); choose another place"
-    ):
-        Evidence(tmp_path / "file" / "e.jsonl", keys, header(made))
