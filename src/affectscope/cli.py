@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from affectscope.cli_checks import corpus, doctor
 from affectscope.cli_eval import evaluate
 from affectscope.cli_guard import counterfactual, keys, policy, verify
 from affectscope.cli_live import calibrate, chat, detect, monitor
@@ -334,43 +335,8 @@ def sweep(
     show(facts, as_json, f"{result['passages']} passages, {result['tokens']} tokens: {page.resolve()}")
 
 
-@app.command()
-def doctor(
-    model_name: ModelArg = None,
-    model: ModelOpt = MODEL,
-    dtype: DtypeOpt = "auto",
-    device: DeviceOpt = "auto",
-    blocks: BlocksOpt = "",
-    final_norm: NormOpt = "",
-    as_json: JsonOpt = False,
-) -> None:
-    """Check this machine, and whether a model can be read."""
-    from affectscope.doctor import machine_checks, model_checks
-
-    checks = machine_checks()
-    loaded = load_named(model_name or model, dtype, device, blocks, final_norm)
-    checks += model_checks(loaded)
-    lines = [f"{'ok  ' if c.passed else 'note'} {c.name:18} {c.detail}" for c in checks]
-    show([{"name": c.name, "passed": c.passed, "detail": c.detail} for c in checks], as_json, "\n".join(lines))
-
-
-@app.command()
-def corpus(
-    file: Annotated[Path | None, typer.Argument(help="JSON Lines; our own corpus when not given.")] = None,
-    as_json: JsonOpt = False,
-) -> None:
-    """Check a story corpus: crossing, lengths, forbidden words, repetition."""
-    from affectscope.concepts.checks import corpus_report
-
-    report = corpus_report(_corpus(file, None))
-    lines = [f"{name:28} {value}" for name, value in report.items() if name != "problems"]
-    problems: list[str] = report["problems"]
-    lines += problems[:40] + ([f"... and {len(problems) - 40} more"] if len(problems) > 40 else [])
-    show(report, as_json, "\n".join(lines))
-
-
 app.command("eval")(evaluate)
-for command in (calibrate, detect, monitor, chat, verify, counterfactual):
+for command in (doctor, corpus, calibrate, detect, monitor, chat, verify, counterfactual):
     app.command()(command)
 
 
