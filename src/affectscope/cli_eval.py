@@ -13,15 +13,15 @@ from affectscope.shared import load_for, show
 from affectscope.terminal import Progress, say
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
 
-    from affectscope.models.load import Model
-    from affectscope.suites.frame import Suite
-    from affectscope.vectors.artefact import ConceptVectors
+    from affectscope.suites.frame import Scenario, Suite
 
 SUITES = ("impossible-code",)
 SMOKE = 3
 """Tasks that a smoke run takes, spread over the families, in both forms."""
+BASELINE = 0.3
+"""Rate that a run's power is told for; the paper's list-sum task was gamed in 30 % of rollouts without steering."""
 
 
 def evaluate(
@@ -57,22 +57,21 @@ def evaluate(
     from affectscope.suites.run import run
     from affectscope.suites.statistics import what_it_can_show
     from affectscope.suites.summary import summary, table
+    from affectscope.validation.directions import unrelated_doses
     from affectscope.vectors.artefact import load_vectors
 
     made = _suite(suite, tasks, sandbox, attempts, way_out, pressing)
     scenarios = made.scenarios()
     if smoke:
-        clusters = list(dict.fromkeys(s.cluster for s in scenarios))
-        kept = clusters[:: max(len(clusters) // SMOKE, 1)][:SMOKE]
-        scenarios, max_tokens = [s for s in scenarios if s.cluster in kept], min(max_tokens, 160)
+        scenarios, max_tokens = _few(scenarios), min(max_tokens, 160)
     found = load_vectors(vectors)
     loaded = load_for(found, model, dtype, device, "", "")
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
     watching = monitor(found, rules=())  # readings only: alarms need a calibration
     with Progress() as progress:
-        arms = parse_arms(arm or [], found, watching.layer, lambda: _unrelated(loaded, found, progress))
+        arms = parse_arms(arm or [], found, watching.layer, lambda: unrelated_doses(loaded, watching.layer, progress))
         cells = len({s.cell for s in scenarios})
-        say(what_it_can_show(len(scenarios) // cells * episodes, len({s.cluster for s in scenarios}), 0.3))
+        say(what_it_can_show(len(scenarios) // cells * episodes, len({s.cluster for s in scenarios}), BASELINE))
         with disk_errors(out):
             out.mkdir(parents=True, exist_ok=True)
         engine = TransformersEngine(loaded, watching.read, slots)
@@ -86,6 +85,12 @@ def evaluate(
     with replacing(out / f"{suite}.json") as temporary:
         temporary.write_text(json_text(told, indent=1), encoding="utf-8")
     show(told, as_json, f"{table(told)}\n\n{results} {out / f'{suite}.json'}")
+
+
+def _few(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    clusters = list(dict.fromkeys(s.cluster for s in scenarios))
+    kept = clusters[:: max(len(clusters) // SMOKE, 1)][:SMOKE]
+    return [s for s in scenarios if s.cluster in kept]
 
 
 def _suite(name: str, tasks: Path | None, sandbox: str, attempts: int, way_out: bool, pressing: bool) -> Suite:
@@ -102,14 +107,3 @@ def _suite(name: str, tasks: Path | None, sandbox: str, attempts: int, way_out: 
         raise AffectscopeError(f"unknown sandbox tier {sandbox!r}: use {', '.join(t for t in TIERS if t != 'bare')}")
     factors = Factors(way_out, "pressing" if pressing else "neutral", attempts)
     return ImpossibleCode(require(tier), load_tasks(tasks), factors)
-
-
-def _unrelated(loaded: Model, found: ConceptVectors, progress: Progress) -> np.ndarray:
-    """Unit vectors ``[directions, d_model]`` of concepts without feeling; neutral components stay in, as in any dose."""
-    import numpy as np
-
-    from affectscope.validation.directions import unrelated_stories
-    from affectscope.vectors.extract import Recipe, difference_vectors
-
-    names, told = unrelated_stories(loaded, found.read_layer, Recipe().skip_tokens, progress)
-    return difference_vectors(told, len(names), np.zeros((0, found.d_model)))

@@ -135,22 +135,18 @@ def measured(
     as_json: JsonOpt = False,
 ) -> None:
     """Do the actions help? Each on our stress pairs, beside text, random directions, unrelated concepts and the wrong sign."""
-    import numpy as np
-
     from affectscope.concepts.episodes import stress
     from affectscope.concepts.stories import load_stories
     from affectscope.engines.base import Sampling
-    from affectscope.engines.transformers import TransformersEngine
     from affectscope.files import json_text, replacing
-    from affectscope.guarding.arms import ALONE, arms, guarded, measure, monitored, summary
+    from affectscope.guarding.arms import Bench, arms, compare
     from affectscope.guarding.guard import guard_of
     from affectscope.guarding.outcomes import third_reader
     from affectscope.guarding.policy import load_policy
     from affectscope.monitoring.calibration import load_calibration
     from affectscope.report.arms_page import render_arms
-    from affectscope.validation.directions import unrelated_stories
+    from affectscope.validation.directions import unrelated_doses
     from affectscope.vectors.artefact import load_vectors
-    from affectscope.vectors.extract import Recipe, difference_vectors
 
     made, limits, found = load_policy(source), load_calibration(calibration), load_vectors(vectors)
     if rule not in made.rules:
@@ -159,26 +155,12 @@ def measured(
     loaded = load_for(found, model, dtype, device, "", "")
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
     how = Sampling(**{**limits.sampling, "stop": tuple(limits.sampling["stop"])})
-    engine, openings, part = TransformersEngine(loaded, watching.read, slots), stress(), made.rules[rule].rule(rule)
     with Progress() as progress:
         third = third_reader(loaded, found, load_stories(corpus), progress)
-        names, told = unrelated_stories(loaded, found.read_layer, Recipe().skip_tokens, progress)
-        # Neutral components stay in: these are for a dose beside others, not for a comparison of recipes.
-        unrelated = difference_vectors(told, len(names), np.zeros((0, found.d_model)))
-        known = arms(found, watching.layer, s, unrelated)
-        if wrong := set(only or ()) - {*ALONE, *(arm.name for arm in known)}:
-            raise AffectscopeError(
-                f"unknown arm {min(wrong)!r}: use {', '.join([*ALONE, *(arm.name for arm in known)])}"
-            )
-        chosen = [arm for arm in known if not only or arm.name in ("none", *only)]
-        values = {arm.name: measure(engine, watching, third, part, openings, arm, how, progress) for arm in chosen}
-        pressed, acted = [o for o in openings if o.tags["cell"] == "pressure"], 0
-        if not only or set(only) & set(ALONE):  # on engines of their own, so that both meet the same cache
-            engines = [TransformersEngine(loaded, watching.read, 1) for _ in ALONE]
-            values[ALONE[0]] = monitored(engines[0], watching, third, part, pressed, how, progress)
-            values[ALONE[1]], acted = guarded(engines[1], found, watching, guard, third, part, pressed, how, progress)
-    rows = summary(values, openings)
-    result = {"policy": made.name, "hash": made.hash, "dose": s, "pairs": len(pressed), "acted": acted, "rows": rows}
+        known = arms(found, watching.layer, s, unrelated_doses(loaded, watching.layer, progress))
+        bench = Bench(loaded, found, watching, third, made.rules[rule].rule(rule), how, slots)
+        result = compare(bench, guard, stress(), known, only or (), progress)
+    result = {"policy": made.name, "hash": made.hash, "dose": s} | result
     with replacing(out) as temporary:
         temporary.write_text(json_text(result, indent=1), encoding="utf-8")
     page = out.with_suffix(".html")

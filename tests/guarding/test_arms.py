@@ -6,7 +6,8 @@ import pytest
 from affectscope.concepts.episodes import Opening
 from affectscope.concepts.neutral import Message
 from affectscope.engines.transformers import TransformersEngine
-from affectscope.guarding.arms import Arm, arms, guarded, measure, monitored, summary
+from affectscope.errors import AffectscopeError
+from affectscope.guarding.arms import Arm, Bench, arms, compare, guarded, measure, monitored, summary
 from affectscope.guarding.guard import guard_of
 from affectscope.guarding.outcomes import OUTCOMES, ThirdReader
 from affectscope.report.arms_page import render_arms
@@ -30,19 +31,21 @@ def third_of(vectors):
     return ThirdReader(vectors.read_layer, vectors.concepts, vectors.readers_heldout[place], vectors.grand_mean[place])
 
 
+def bench_of(planted, vectors, live):
+    return Bench(planted[0], vectors, live, third_of(vectors), live.rules[0], SHORT, 16)
+
+
 @pytest.fixture(scope="module")
 def ran(planted, planted_vectors, guard_calibration):
     live = guard_calibration.monitor(planted_vectors)
     engine = TransformersEngine(planted[0], live.read, 16)
-    rule, some, third = live.rules[0], openings(12), third_of(planted_vectors)
+    some, bench = openings(12), bench_of(planted, planted_vectors, live)
     made = arms(planted_vectors, live.layer, 0.3, random_directions(3, planted_vectors.d_model, 5))
-    found = {arm.name: measure(engine, live, third, rule, some, arm, SHORT) for arm in made}
+    found = {arm.name: measure(engine, bench, some, arm) for arm in made}
     policy = small(rules__up__ladder=["log"])
     pressed = [o for o in some if o.tags["cell"] == "pressure"]
-    found["monitor only"] = monitored(engine, live, third, rule, pressed, SHORT)
-    found["guard"], acted = guarded(
-        engine, planted_vectors, live, guard_of(policy, guard_calibration), third, rule, pressed, SHORT
-    )
+    found["monitor only"] = monitored(engine, bench, pressed)
+    found["guard"], acted = guarded(engine, bench, guard_of(policy, guard_calibration), pressed)
     return found, some, acted
 
 
@@ -81,7 +84,7 @@ def test_a_guard_that_only_logs_changes_nothing(ran):
 def test_an_arm_without_anything_is_none(planted, planted_vectors, guard_calibration, ran):
     live = guard_calibration.monitor(planted_vectors)
     engine = TransformersEngine(planted[0], live.read, 16)
-    again = measure(engine, live, third_of(planted_vectors), live.rules[0], ran[1][:4], Arm("again"), SHORT)
+    again = measure(engine, bench_of(planted, planted_vectors, live), ran[1][:4], Arm("again"))
     for name, values in again.items():
         assert values == pytest.approx(ran[0]["none"][name], abs=1e-3, nan_ok=True)
 
@@ -91,3 +94,19 @@ def test_doses_of_either_sign_are_given_and_differ(ran):
     ids = [o.id for o in some]
     for one, other in (("toward calm", "none"), ("wrong sign", "none"), ("toward calm", "wrong sign")):
         assert any(found[one][i]["nats"] != found[other][i]["nats"] for i in ids)
+
+
+def test_only_the_arms_that_are_asked_for_run_and_unknown_ones_are_refused(planted, planted_vectors, guard_calibration):
+    live = guard_calibration.monitor(planted_vectors)
+    bench, guard = (
+        bench_of(planted, planted_vectors, live),
+        guard_of(small(rules__up__ladder=["log"]), guard_calibration),
+    )
+    known = arms(planted_vectors, live.layer, 0.3, random_directions(3, planted_vectors.d_model, 5))
+    found = compare(bench, guard, openings(2), known, ["toward calm"])
+    assert [row["arm"] for row in found["rows"]] == ["none", "toward calm"]
+    assert (found["pairs"], found["acted"]) == (2, 0)
+    found = compare(bench, guard, openings(2), known, ["guard"])
+    assert [row["arm"] for row in found["rows"]] == ["none", "monitor only", "guard"]
+    with pytest.raises(AffectscopeError, match="unknown arm 'bribe': use monitor only, guard, none"):
+        compare(bench, guard, openings(2), known, ["bribe"])

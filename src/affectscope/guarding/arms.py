@@ -20,6 +20,7 @@ from affectscope.concepts.episodes import Opening
 from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Request, Sampling, Steering
 from affectscope.engines.transformers import TransformersEngine
+from affectscope.errors import AffectscopeError
 from affectscope.guarding.actions import OfferExit
 from affectscope.guarding.dosing import Dosing, layers_for
 from affectscope.guarding.ladder import Guard
@@ -27,6 +28,7 @@ from affectscope.guarding.outcomes import OUTCOMES, Answered, ThirdReader, outco
 from affectscope.guarding.recorder import Recorder
 from affectscope.guarding.session import NOTHING, Session
 from affectscope.models.chat import tokenize
+from affectscope.models.load import Model
 from affectscope.monitoring.calibrate import request_of
 from affectscope.monitoring.conversation import Conversation
 from affectscope.monitoring.detectors import Rule
@@ -58,6 +60,24 @@ class Arm:
     again: bool = False
 
 
+def toward(vectors: ConceptVectors, layer: int, concept: str, s: float) -> Callable[[int], Steering]:
+    """A dose of ``s`` toward a concept, away from it when negative; the same for every pair.
+
+    Raises:
+        AffectscopeError: an unknown concept.
+    """
+    layers = layers_for(vectors, layer, False)[:1]
+    made = Dosing(vectors, layers, abs(s) or 1.0).steering(((concept, s),))
+    return lambda _pair: made
+
+
+def along(vectors: ConceptVectors, layer: int, rows: np.ndarray, s: float) -> Callable[[int], Steering]:
+    """A dose of ``s`` along unit ``rows`` ``[directions, d_model]``, of which pairs take the first few in turn."""
+    where = layers_for(vectors, layer, False)[0]
+    scale, some = s * float(vectors.mean_norm[vectors.place(where)]), rows[:DIRECTIONS]
+    return lambda pair: Steering({where: (scale * some[pair % len(some)]).astype(np.float32)}, "control")
+
+
 def arms(vectors: ConceptVectors, layer: int, s: float, unrelated: np.ndarray) -> list[Arm]:
     """All arms but those of ``ALONE``.
 
@@ -65,55 +85,84 @@ def arms(vectors: ConceptVectors, layer: int, s: float, unrelated: np.ndarray) -
         s: the dose of calm.
         unrelated: unit vectors ``[directions, d_model]`` of concepts without feeling, at the read layer.
     """
-    layers = layers_for(vectors, layer, False)[:1]
-    place = vectors.place(layers[0])
-    norm = float(vectors.mean_norm[place])
-    noise = random_directions(DIRECTIONS, vectors.d_model)
-
-    def dose(concept: str, size: float) -> Callable[[int], Steering]:
-        made = Dosing(vectors, layers, abs(size)).steering(((concept, size),))
-        return lambda _pair: made
-
-    def along(rows: np.ndarray) -> Callable[[int], Steering]:
-        return lambda pair: Steering({layers[0]: (s * norm * rows[pair % len(rows)]).astype(np.float32)}, "control")
-
-    away = [Arm("away from desperate", steering=dose("desperate", -s))] if "desperate" in vectors.concepts else []
+    away = (
+        [Arm("away from desperate", steering=toward(vectors, layer, "desperate", -s))]
+        if "desperate" in vectors.concepts
+        else []
+    )
     return [
         Arm("none"),
         Arm("none, other seeds", again=True),
-        Arm("toward calm", steering=dose("calm", s)),
+        Arm("toward calm", steering=toward(vectors, layer, "calm", s)),
         *away,
         Arm("exit offered", OfferExit.Options().text),
         Arm("advice as text", ADVICE),
         Arm("words that say nothing", NOTHING),
-        Arm("wrong sign", steering=dose("calm", -s)),
-        Arm("random directions", steering=along(noise)),
-        Arm("unrelated concepts", steering=along(unrelated[:DIRECTIONS])),
+        Arm("wrong sign", steering=toward(vectors, layer, "calm", -s)),
+        Arm("random directions", steering=along(vectors, layer, random_directions(DIRECTIONS, vectors.d_model), s)),
+        Arm("unrelated concepts", steering=along(vectors, layer, unrelated, s)),
     ]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all arms share: the engine's model, its monitor, the third reader, the rule that is read, and how to sample."""
+
+    model: Model
+    vectors: ConceptVectors
+    monitor: Monitor
+    third: ThirdReader
+    rule: Rule
+    sampling: Sampling
+    slots: int
+
+
+def compare(
+    bench: Bench,
+    guard: Guard,
+    openings: Sequence[Opening],
+    known: Sequence[Arm],
+    only: Sequence[str] = (),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Arms beside ``none``, all or ``only`` some: their :func:`summary` with the numbers of pairs and of acts.
+
+    Raises:
+        AffectscopeError: an unknown arm.
+    """
+    names = [*ALONE, *(arm.name for arm in known)]
+    if wrong := set(only) - set(names):
+        raise AffectscopeError(f"unknown arm {min(wrong)!r}: use {', '.join(names)}")
+    engine = TransformersEngine(bench.model, bench.monitor.read, bench.slots)
+    chosen = [arm for arm in known if not only or arm.name in ("none", *only)]
+    values = {arm.name: measure(engine, bench, openings, arm, progress) for arm in chosen}
+    pressed, acted = [o for o in openings if o.tags["cell"] == "pressure"], 0
+    if not only or set(only) & set(ALONE):  # on engines of their own, so that both meet the same cache
+        engines = [TransformersEngine(bench.model, bench.monitor.read, 1) for _ in ALONE]
+        values[MONITOR] = monitored(engines[0], bench, pressed, progress)
+        values[GUARD], acted = guarded(engines[1], bench, guard, pressed, progress)
+    return {"pairs": len(pressed), "acted": acted, "rows": summary(values, openings)}
 
 
 def measure(
     engine: TransformersEngine,
-    monitor: Monitor,
-    third: ThirdReader,
-    rule: Rule,
+    bench: Bench,
     openings: Sequence[Opening],
     arm: Arm,
-    sampling: Sampling,
     progress: Progress = silent,
 ) -> dict[str, dict[str, float]]:
     """Outcomes of every opening under an arm, ``{opening: {outcome: value}}``."""
     order = sorted({o.tags["pair"] for o in openings})
     requests, plain = [], {}
     for o in openings:
-        request = request_of(o, replace(sampling, seed=(sampling.seed or 0) + arm.again))
-        plain[o.id] = tokenize(engine.model, o.messages, reply=True).ids
+        request = request_of(o, replace(bench.sampling, seed=(bench.sampling.seed or 0) + arm.again))
+        plain[o.id] = tokenize(bench.model, o.messages, reply=True).ids
         if arm.words:
             request = replace(request, messages=(*o.messages, Message("system", arm.words)))
         if arm.steering is not None:
             request = replace(request, steering=arm.steering(order.index(o.tags["pair"])))
         requests.append(request)
-    watches, replies, done = {r.id: monitor.episode() for r in requests}, dict[str, Answered](), 0
+    watches, replies, done = {r.id: bench.monitor.episode() for r in requests}, dict[str, Answered](), 0
     for generation, step in engine.stream(requests):
         if step is not None:
             watches[generation.id].read(step)
@@ -121,54 +170,47 @@ def measure(
         done += 1
         progress(arm.name, done, len(requests))
         name = generation.id
-        replies[name] = Answered.of(watches.pop(name), rule, plain[name], generation.text)
-    return outcomes(engine.model, third, rule, replies)
+        replies[name] = Answered.of(watches.pop(name), bench.rule, plain[name], generation.text)
+    return outcomes(bench.model, bench.third, bench.rule, replies)
 
 
 def monitored(
     engine: TransformersEngine,
-    monitor: Monitor,
-    third: ThirdReader,
-    rule: Rule,
+    bench: Bench,
     openings: Sequence[Opening],
-    sampling: Sampling,
     progress: Progress = silent,
 ) -> dict[str, dict[str, float]]:
     """The same with no action, one conversation after another, as :func:`guarded` takes them."""
     replies = dict[str, Answered]()
     for done, o in enumerate(openings, 1):
-        watch, generation = monitor.episode(), engine.generate(request_of(o, sampling))
+        watch, generation = bench.monitor.episode(), engine.generate(request_of(o, bench.sampling))
         for step in generation:
             watch.read(step)
-        plain = tokenize(engine.model, o.messages, reply=True).ids
-        replies[o.id] = Answered.of(watch, rule, plain, generation.text)
+        plain = tokenize(bench.model, o.messages, reply=True).ids
+        replies[o.id] = Answered.of(watch, bench.rule, plain, generation.text)
         progress(MONITOR, done, len(openings))
-    return outcomes(engine.model, third, rule, replies)
+    return outcomes(bench.model, bench.third, bench.rule, replies)
 
 
 def guarded(
     engine: TransformersEngine,
-    vectors: ConceptVectors,
-    monitor: Monitor,
+    bench: Bench,
     guard: Guard,
-    third: ThirdReader,
-    rule: Rule,
     openings: Sequence[Opening],
-    sampling: Sampling,
     progress: Progress = silent,
 ) -> tuple[dict[str, dict[str, float]], int]:
     """The same of the policy as it stands, one conversation after another; and in how many it acted."""
     replies, acted = dict[str, Answered](), 0
     for done, o in enumerate(openings, 1):
-        request: Request = request_of(o, sampling)
-        session = Session(engine, vectors, monitor, Recorder(guard), sampling=request.sampling)
+        request: Request = request_of(o, bench.sampling)
+        session = Session(engine, bench.vectors, bench.monitor, Recorder(guard), sampling=request.sampling)
         text = "".join(piece.text for piece in session.stream(list(o.messages)) if piece.kind == "text")
         talk: Conversation = session.conversation
-        plain = tokenize(engine.model, o.messages, reply=True).ids
-        replies[o.id] = Answered.of(talk.watch, rule, plain, text)
+        plain = tokenize(bench.model, o.messages, reply=True).ids
+        replies[o.id] = Answered.of(talk.watch, bench.rule, plain, text)
         acted += any(e.kind == "action" for e in session.recorder.happened)
         progress(GUARD, done, len(openings))
-    return outcomes(engine.model, third, rule, replies), acted
+    return outcomes(bench.model, bench.third, bench.rule, replies), acted
 
 
 def summary(

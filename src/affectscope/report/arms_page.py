@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from affectscope.guarding.arms import GUARD, MONITOR
 from affectscope.guarding.outcomes import OUTCOMES
 from affectscope.report.page import part
 
@@ -52,7 +53,14 @@ def _outcome(name: str, title: str, rows: list[Mapping[str, Any]]) -> dict[str, 
     verdicts = {row["arm"]: row["verdict"].get(name, "") for row in rows}
     none = next(row["mean"].get(name, float("nan")) for row in rows if row["arm"] == "none")
     drawn = [
-        {"arm": arm, "x": x(c[0]), "x1": x(c[1]), "x2": x(c[2]), "text": _text(c), "verdict": verdicts[arm]}
+        {
+            "arm": f"{arm} (against {MONITOR})" if arm == GUARD else arm,
+            "x": x(c[0]),
+            "x1": x(c[1]),
+            "x2": x(c[2]),
+            "text": _text(c),
+            "verdict": verdicts[arm],
+        }
         for arm, c in changes.items()
     ]
     return {"title": title[0].upper() + title[1:], "rows": drawn, "zero": x(0), "low": f"{low:+.2f}", "high": f"{high:+.2f}", "none": f"{none:.2f}"}  # fmt: skip

@@ -10,13 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from affectscope.engines.base import Steering
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.actions import OfferExit
-from affectscope.guarding.arms import ADVICE, DIRECTIONS
-from affectscope.guarding.dosing import Dosing, layers_for
+from affectscope.guarding.arms import ADVICE, DIRECTIONS, Arm, along, toward
 from affectscope.guarding.session import NOTHING
-from affectscope.suites.frame import Arm
 from affectscope.validation.directions import random_directions
 from affectscope.vectors.artefact import ConceptVectors
 
@@ -51,21 +48,12 @@ def _arm(name: str, vectors: ConceptVectors, layer: int, unrelated: Callable[[],
     if name in WORDS:
         return Arm(name, words=WORDS[name])
     if kind == "steer" and len(rest) == 2:
-        layers = layers_for(vectors, layer, False)[:1]
-        size = _size(name, rest[1])
-        vectors.select([rest[0]])
-        made = Dosing(vectors, layers, abs(size) or 1.0).steering(((rest[0], size),))
-        return Arm(name, steering=lambda _number: made)
+        return Arm(name, steering=toward(vectors, layer, rest[0], _size(name, rest[1])))
     if kind in ("random", "unrelated") and len(rest) == 1:
-        rows = random_directions(DIRECTIONS, vectors.d_model) if kind == "random" else unrelated()[:DIRECTIONS]
-        return Arm(name, steering=_along(rows, _size(name, rest[0]), vectors, layer))
+        size = _size(name, rest[0])
+        rows = random_directions(DIRECTIONS, vectors.d_model) if kind == "random" else unrelated()
+        return Arm(name, steering=along(vectors, layer, rows, size))
     raise AffectscopeError(f"unknown arm {name!r}: use {KNOWN}")
-
-
-def _along(rows: np.ndarray, size: float, vectors: ConceptVectors, layer: int) -> Callable[[int], Steering]:
-    where = layers_for(vectors, layer, False)[0]
-    scale = size * float(vectors.mean_norm[vectors.place(where)])
-    return lambda number: Steering({where: (scale * rows[number % len(rows)]).astype(np.float32)}, "control")
 
 
 def _size(name: str, text: str) -> float:

@@ -7,12 +7,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from affectscope.concepts.neutral import Message
-from affectscope.engines.base import Steering
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,3 @@ class Suite(Protocol):
 
     def follow(self, scenario: Scenario, turn: int, reply: str) -> Next | Done:
         """What follows reply number ``turn`` (from 0) of an episode. Pure but for a box: the same reply gets the same answer."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to answer. ``words`` are put behind every message to the model; ``steering`` is by the scenario's number."""
-
-    name: str
-    words: str = ""
-    steering: Callable[[int], Steering] | None = field(default=None, compare=False)

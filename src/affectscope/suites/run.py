@@ -22,10 +22,11 @@ from affectscope.engines.episode import begin
 from affectscope.engines.transformers import TransformersEngine
 from affectscope.errors import AffectscopeError
 from affectscope.files import disk_errors, json_text
+from affectscope.guarding.arms import Arm
 from affectscope.monitoring.conversation import Conversation
 from affectscope.monitoring.monitor import Monitor, Reading
 from affectscope.monitoring.trace import MISSING, STEP
-from affectscope.suites.frame import Arm, Done, Scenario, Suite
+from affectscope.suites.frame import Done, Scenario, Suite
 from affectscope.vectors.activations import Progress, silent
 
 FORMAT = "affectscope/episode@1"

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from affectscope.validation.statistics import cluster_interval
+from affectscope.validation.statistics import cluster_interval, wilson
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -38,8 +38,8 @@ def rate(happened: Sequence[bool]) -> Rate:
     count, total = int(np.sum(happened)), len(happened)
     if not total:
         return Rate(0, 0, 0.0, 1.0)
-    found = binomtest(count, total).proportion_ci(method="wilson")
-    return Rate(count, total, float(found.low), float(found.high))
+    _, low, high = wilson(count, total)
+    return Rate(count, total, low / 100, high / 100)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from affectscope.concepts.items import unrelated
 from affectscope.models.load import Model
 from affectscope.validation.base import Subject
 from affectscope.vectors.activations import Progress, mean_activations
-from affectscope.vectors.extract import difference_vectors
+from affectscope.vectors.extract import Recipe, difference_vectors
 from affectscope.vectors.readers import Labelled
 
 
@@ -36,3 +36,9 @@ def unrelated_directions(subject: Subject, layer: int, progress: Progress) -> tu
     """Names and ``[concepts, d_model]`` unit vectors of unrelated concepts by the recipe that made the emotion vectors."""
     names, stories = unrelated_stories(subject.model, layer, subject.read.recipe.skip_tokens, progress)
     return names, difference_vectors(stories, len(names), subject.read.components(layer))
+
+
+def unrelated_doses(model: Model, layer: int, progress: Progress) -> np.ndarray:
+    """``[concepts, d_model]`` unit vectors of unrelated concepts, for a dose beside another: neutral components stay in."""
+    names, stories = unrelated_stories(model, layer, Recipe().skip_tokens, progress)
+    return difference_vectors(stories, len(names), np.zeros((0, model.anatomy.d_model)))
