@@ -21,9 +21,19 @@ _CALLS: dict[str, Sign] = {
     "_getframe": "stack", "currentframe": "stack", "globals": "patch", "setattr": "patch", "open": "files", "exec": "patch",
 }  # fmt: skip
 _COMPARING = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__instancecheck__"}
-_CHANGING = set(
-    ["append", "add", "update", "setdefault", "pop", "popitem", "extend", "insert", "remove", "discard", "clear"]
-)
+_CHANGING = {
+    "add",
+    "append",
+    "clear",
+    "discard",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "setdefault",
+    "update",
+}
 MANY = 2
 """Tests whose arguments and value both stand in the code: from here on it knows the tests by heart."""
 
