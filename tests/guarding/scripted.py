@@ -25,6 +25,7 @@ class Script:
     at: int = 0
     doses: list = field(default_factory=list)
     rewound: list = field(default_factory=list)
+    seed: int | None = None
 
     @property
     def text(self):
@@ -62,7 +63,10 @@ class Script:
         self.tokens = [*self.tokens[: position - PROMPT], *self.engine.again]
 
     def fork(self, n, seeds=None):
-        forks = [Script(self.engine, self.request, list(self.tokens), f"fork{i}", "", self.at) for i in range(n)]
+        forks = [
+            Script(self.engine, self.request, list(self.tokens), f"fork{i}", at=self.at, seed=seed)
+            for i, seed in enumerate(seeds or [None] * n)
+        ]
         self.engine.forks += forks
         return forks
 

@@ -26,6 +26,18 @@ def test_keys_are_private_and_never_overwritten(tmp_path, monkeypatch):
         load_public(tmp_path / "k" / SIGNING)
 
 
+def test_their_folder_is_private_and_made_where_none_is(tmp_path):
+    folder = tmp_path / "some" / "where"
+    new_keys(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "empty").mkdir()
+    new_keys(tmp_path / "empty")
+    assert (tmp_path / "empty" / SIGNING).exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AffectscopeError, match=f"cannot write {tmp_path}/file/keys"):
+        new_keys(tmp_path / "file" / "keys")
+
+
 def test_keys_lie_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("AFFECTSCOPE_KEYS", raising=False)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)

@@ -19,10 +19,10 @@ from affectscope.engines.base import Engine, Generation, Request, Sampling
 from affectscope.guarding.dosing import Dosing
 from affectscope.monitoring.monitor import HELD_OUT, Monitor
 from affectscope.monitoring.trace import MISSING, STEP
+from affectscope.validation.statistics import bootstrap_mean
 
 LONGEST = 64
 """Tokens of a fork."""
-DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,7 @@ def effect(found: Mapping[str, Any], against: str = "plain") -> tuple[float, flo
     both = [(a, p) for a, p in pairs_of if a is not None and p is not None]
     if not both:
         return None
-    differences = np.array([a - p for a, p in both]) / 1000
-    rng = np.random.default_rng(0)
-    draws = differences[rng.integers(0, len(differences), (DRAWS, len(differences)))].mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(differences.mean()), float(low), float(high)
+    return bootstrap_mean(np.array([a - p for a, p in both]) / 1000)
 
 
 def _add(found: dict[str, Any], name: str, values: list[float]) -> None:

@@ -109,8 +109,9 @@ def _calibrated(policy: Policy, calibration: Calibration) -> list[Finding]:
         part = policy.rules.get(threshold.rule)
         if part is None:
             continue
-        top = -FLOOR * sum(map(abs, part.concepts.values()))
-        most = statistics(part.rule("rule").detector, [top] * calibration.horizon)
+        rule = part.rule(threshold.rule)
+        top = -FLOOR * float(abs(rule.row(tuple(part.concepts))).sum())
+        most = statistics(rule.detector, [top] * calibration.horizon)
         if len(most) and most.max() <= threshold.value:
             text = f"it cannot fire: its threshold {threshold.value:.1f} lies above all that it can reach"
             found.append(Finding("error", threshold.rule, text))
