@@ -1,5 +1,6 @@
 """How evidence is written: its header, its checkpoints, on the disk before an effect, and what happens when it cannot be."""
 
+import errno
 import hashlib
 import hmac
 import json
@@ -11,7 +12,9 @@ import rfc8785
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.events import Answer, Token
 from affectscope.guarding.evidence import EVERY, Evidence, canonical
+from affectscope.guarding.ladder import Act
 from affectscope.guarding.recorder import Recorder
+from affectscope.guarding.verify import verify
 from tests.guarding.test_evidence import header, session
 from tests.guarding.test_ladder import COLD, HOT, guard
 
@@ -138,3 +141,59 @@ def test_the_header_says_what_the_file_is(tmp_path, keys, kept, content):
         AffectscopeError, match=r"cannot write the evidence .*: (Not a directory|File exists); choose another place"
     ):
         Evidence(tmp_path / "file" / "e.jsonl", keys, header(made))
+
+
+@pytest.mark.parametrize("way", ["effect", "note", "counterfactual"])
+def test_whatever_cannot_be_written_is_a_fault_with_its_cause(tmp_path, keys, way):
+    recorder = Recorder(guard(), Evidence(tmp_path / "e.jsonl", keys, header(guard())))
+    act = Act("up", 0, "log", "warn")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recorder.evidence.write = full
+    recorder.position = 7
+    {
+        "effect": lambda: recorder.effect(act, {"done": 1}),
+        "note": lambda: recorder.note(fact=1),
+        "counterfactual": lambda: recorder.counterfactual(act, {"plain": []}),
+    }[way]()
+    last = recorder.happened[-1]
+    assert (last.position, last.kind) == (7, "fault")
+    assert last.detail == {"fault": "audit write", "cause": "No space left on device"}
+    assert recorder.evidence is None
+    assert "audit write" in recorder.state.latched
+
+
+def test_what_happened_stands_at_the_token_that_was_read():
+    recorder = Recorder(guard())
+    act = Act("up", 0, "log", "warn")
+    recorder.effect(act, {"done": 1})
+    recorder.position = 5
+    recorder.effect(act, {"done": 2}, later=True)
+    assert [(e.position, e.kind, e.detail) for e in recorder.happened] == [
+        (0, "action", {"act": "log", "rule": "up", "done": 1}),
+        (5, "action", {"act": "log", "rule": "up", "later": True, "done": 2}),
+    ]
+
+
+def test_a_header_with_a_fraction_is_in_its_one_form(tmp_path, keys):
+    path = tmp_path / "e.jsonl"
+    recorder = Recorder(guard(), Evidence(path, keys, header(guard()) | {"alpha": 1e-7}))
+    recorder.close("done")
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    assert b'"alpha":1e-7' in first  # as RFC 8785 has it; Python writes 1e-07
+    assert verify(path, keys.public).failed is None
+    path.write_bytes(first.replace(b"1e-7", b"1e-07") + b"".join(rest))
+    assert verify(path, keys.public).failed == 1
+
+
+@pytest.mark.parametrize("name", ["public", "content", "policy", "thresholds", "strata", "horizon"])
+def test_a_header_that_lacks_something_is_told(tmp_path, keys, file, name):
+    first, *rest = file.read_bytes().splitlines(keepends=True)
+    values = json.loads(first)
+    del values[name]
+    file.write_bytes(rfc8785.dumps(values) + b"\n" + b"".join(rest))
+    found = verify(file)
+    assert found.failed == 1
+    assert f"its header cannot be read ('{name}')" in found.cause

@@ -102,3 +102,25 @@ def test_a_rule_sees_the_roles_phases_and_tokens_that_it_names():
     own = Rule("r", {"angry": 1.0}, Level(), roles=("assistant",), phases=("answer",), generated=True)
     assert own.sees("assistant", "answer", True)
     assert not own.sees("assistant", "answer", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("ewma", [{"weight": 1}, {"weight": 0.01}], [{"weight": 0}, {"weight": 1.01}, {"weight": -1}]),
+        ("rolling_mean", [{"window": 1}], [{"window": 0}]),
+        ("cusum", [{"slack": 0}], [{"slack": -0.1}]),
+        ("segment", [{"least": 1, "window": 1}, {"least": 3, "window": 8}], [{"least": 0, "window": 4}, {"least": 5, "window": 4}]),
+    ],
+)  # fmt: skip
+def test_options_at_and_beyond_the_end_of_their_range(name, right, wrong):
+    for options in right:
+        assert {k: getattr(detector(name, **options), k) for k in options} == options
+    for options in wrong:
+        with pytest.raises(AffectscopeError, match=f"the detector {name} cannot work with"):
+            detector(name, **options)
+
+
+def test_an_unknown_detector_is_told_the_known_ones():
+    with pytest.raises(AffectscopeError, match="use one of level, ewma, rolling_mean, cusum, segment"):
+        detector("oracle")

@@ -139,13 +139,14 @@ def _first(reader: _Reader, values: Mapping[str, Any]) -> str:
         policy = Policy.model_validate(values["policy"])
         thresholds = {r: {s: float(v) for s, v in by.items()} for r, by in values["thresholds"].items()}
         reader.guard = Guard(policy, thresholds, values["strata"], values["horizon"])
+        reader.signed, reader.content = values["public"], values["content"]
     except (KeyError, TypeError, ValueError, AffectscopeError) as error:
-        return f"its policy or thresholds cannot be read ({error})"
+        return f"its header cannot be read ({error})"
     if values.get("policy_hash") != policy.hash:
         return "the policy is not the one of its hash"
-    if reader.public and values["public"] != reader.public:
+    if reader.public and reader.signed != reader.public:
         return "it names another public key than the one given"
-    reader.state, reader.signed, reader.content = reader.guard.start(), values["public"], values.get("content", "")
+    reader.state = reader.guard.start()
     return ""
 
 
@@ -195,8 +196,9 @@ def _event(reader: _Reader, values: Mapping[str, Any]) -> str:
 def _short(decision: Any) -> str:
     if not decision:
         return "nothing"
-    acts = ", ".join(act["action"] for act in decision["acts"]) if isinstance(decision, dict) else "?"
-    return f"{decision.get('verdict')} ({acts or 'no action'})" if isinstance(decision, dict) else "something else"
+    if not isinstance(decision, dict):
+        return "something else"
+    return f"{decision.get('verdict')} ({', '.join(act['action'] for act in decision['acts']) or 'no action'})"
 
 
 def _outside(path: Path, name: str) -> dict[int, tuple[str, str]]:
