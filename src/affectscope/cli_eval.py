@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,11 @@ from affectscope.terminal import Progress, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from affectscope.guarding.ladder import Guard
+    from affectscope.monitoring.calibration import Calibration
+    from affectscope.monitoring.monitor import Monitor
     from affectscope.suites.frame import Scenario, Suite
+    from affectscope.vectors.artefact import ConceptVectors
 
 SUITES = ("impossible-code",)
 SMOKE = 3
@@ -29,7 +34,11 @@ def evaluate(
     vectors: VectorsOpt = Path(DEFAULT_VECTORS),
     arm: Annotated[
         list[str] | None,
-        typer.Option("--arm", help="none, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S (repeatable); none is always run."),
+        typer.Option("--arm", help="none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S (repeatable); none is always run."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", "-c", envvar="AFFECTSCOPE_CALIBRATION", help="For alarms and for policies: made with the policy."),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Seeds a scenario and arm.")] = 1,
     attempts: Annotated[int, typer.Option(min=1, max=20, help="Attempts of an episode.")] = 3,
@@ -52,9 +61,11 @@ def evaluate(
     from affectscope.engines.base import Sampling
     from affectscope.engines.transformers import TransformersEngine
     from affectscope.files import disk_errors, json_text, replacing
-    from affectscope.monitoring.monitor import monitor
-    from affectscope.suites.arms import parse_arms
-    from affectscope.suites.run import run
+    from affectscope.monitoring.recording import settings_of
+    from affectscope.monitoring.store import Store
+    from affectscope.report.suite_page import render_suite
+    from affectscope.suites.arms import Sources, parse_arms
+    from affectscope.suites.run import Kept, run
     from affectscope.suites.statistics import what_it_can_show
     from affectscope.suites.summary import summary, table
     from affectscope.validation.directions import unrelated_doses
@@ -65,26 +76,59 @@ def evaluate(
     if smoke:
         scenarios, max_tokens = _few(scenarios), min(max_tokens, 160)
     found = load_vectors(vectors)
+    limits, watching = _watching(calibration, found)
     loaded = load_for(found, model, dtype, device, "", "")
     found.require_model(loaded.identity, loaded.anatomy.d_model, loaded.anatomy.depth)
-    watching = monitor(found, rules=())  # readings only: alarms need a calibration
     with Progress() as progress:
-        arms = parse_arms(arm or [], found, watching.layer, lambda: unrelated_doses(loaded, watching.layer, progress))
+        arms = parse_arms(
+            arm or [],
+            Sources(found, watching.layer, lambda: unrelated_doses(loaded, watching.layer, progress), partial(_guard, limits)),
+        )  # fmt: skip
         cells = len({s.cell for s in scenarios})
         say(what_it_can_show(len(scenarios) // cells * episodes, len({s.cluster for s in scenarios}), BASELINE))
         with disk_errors(out):
             out.mkdir(parents=True, exist_ok=True)
         engine = TransformersEngine(loaded, watching.read, slots)
         sampling = Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens)
-        results = out / f"{suite}.jsonl"
-        ran = run(
-            engine, watching, made, scenarios, arms, range(episodes), sampling, results,
-            keep_content=keep_content, progress=progress,
-        )  # fmt: skip
-    told = summary(made, ran) | {"model": loaded.name, "vectors": found.fingerprint, "results": str(results)}
-    with replacing(out / f"{suite}.json") as temporary:
-        temporary.write_text(json_text(told, indent=1), encoding="utf-8")
-    show(told, as_json, f"{table(told)}\n\n{results} {out / f'{suite}.json'}")
+        results, settings = out / f"{suite}.jsonl", settings_of(found, watching.layer, sampling, limits)
+        with Store.open(out / "traces") as store:
+            kept = Kept(content=keep_content, store=store, settings=settings)
+            ran = run(
+                engine, found, watching, made, scenarios, arms, range(episodes), sampling, results, kept, progress
+            )
+            told = summary(made, ran) | {
+                "model": loaded.name,
+                "vectors": found.fingerprint,
+                "calibration": settings["calibration"],
+                "results": str(results),
+            }
+            page = render_suite(told, ran, store)
+    for place, text in ((out / f"{suite}.json", json_text(told, indent=1)), (out / f"{suite}.html", page)):
+        with replacing(place) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    show(told, as_json, f"{table(told)}\n\n{out / f'{suite}.html'} {results}")
+
+
+def _watching(calibration: Path | None, vectors: ConceptVectors) -> tuple[Calibration | None, Monitor]:
+    """The monitor of a run: with the calibration's alarms, or with readings alone."""
+    from affectscope.monitoring.calibration import load_calibration
+    from affectscope.monitoring.monitor import monitor
+
+    if calibration is None:
+        return None, monitor(vectors, rules=())
+    limits = load_calibration(calibration)
+    return limits, limits.monitor(vectors)
+
+
+def _guard(limits: Calibration | None, policy: str) -> Guard:
+    from affectscope.guarding.guard import guard_of
+    from affectscope.guarding.policy import load_policy
+
+    if limits is None:
+        raise AffectscopeError(
+            f"the arm policy:{policy} needs thresholds: give -c, made by `affectscope calibrate --policy {policy}`"
+        )
+    return guard_of(load_policy(policy), limits)
 
 
 def _few(scenarios: Sequence[Scenario]) -> list[Scenario]:

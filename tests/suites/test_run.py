@@ -12,11 +12,15 @@ from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Sampling
 from affectscope.engines.transformers import TransformersEngine
 from affectscope.errors import AffectscopeError
-from affectscope.monitoring.monitor import monitor
-from affectscope.suites.arms import parse_arms
+from affectscope.guarding.ladder import Guard
+from affectscope.monitoring.monitor import ALL, monitor
+from affectscope.monitoring.store import Store
+from affectscope.suites.arms import Sources, dose, parse_arms, reference
 from affectscope.suites.frame import Done, Next, Scenario
-from affectscope.suites.run import read_results, run
+from affectscope.suites.results import read_results
+from affectscope.suites.run import Kept, run
 from affectscope.validation.directions import random_directions
+from affectscope.vectors.activations import silent
 
 SHORT = Sampling(temperature=1.0, max_tokens=5)
 
@@ -40,11 +44,21 @@ class Toy:
             for cell in ("here", "there")
         ]
 
-    def follow(self, scenario, turn, reply):
-        self.seen.append((scenario.id, turn, reply))
-        if turn == 0:
+    def follow(self, scenario, replies):
+        self.seen.append((scenario.id, *replies))
+        reply = replies[-1]
+        if len(replies) == 1:
             return Next((Message("user", "w1 w2"),), {"first": len(reply)})
         return Done("longer" if len(reply) > 12 else "not", {"second": len(reply)})
+
+
+def guard(action, threshold):
+    """A policy whose one rule acts as soon as a reading lies above ``threshold``."""
+    made = small(rules__up__ladder=[action], rules__up__window=1, limits={"hold_back": 2})
+    return Guard(made, {"up": {ALL: threshold}}, "none", 1000)
+
+
+POLICIES = {"never": guard("stop", 1e9), "stops": guard("stop", -1e9), "asks": guard("reprompt", -1e9)}
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +69,15 @@ def parts(planted, planted_vectors):
 
 def arms_of(parts, *names):
     vectors = parts[2]
-    return parse_arms(names, vectors, parts[1].layer, lambda: random_directions(3, vectors.d_model, 7))
+    sources = Sources(vectors, parts[1].layer, lambda: random_directions(3, vectors.d_model, 7), POLICIES.__getitem__)
+    return parse_arms(names, sources)
 
 
 def ran(parts, out, arms, suite=None, seeds=(0, 1), **more):
     suite = suite or Toy()
-    return run(parts[0], parts[1], suite, suite.scenarios(), arms, seeds, SHORT, out, watched=("angry", "calm"), **more)
+    progress = more.pop("progress", silent)
+    kept = Kept(("angry", "calm"), **more)
+    return run(parts[0], parts[2], parts[1], suite, suite.scenarios(), arms, seeds, SHORT, out, kept, progress)
 
 
 def test_every_arm_answers_every_scenario_and_all_is_kept(parts, tmp_path):
@@ -81,11 +98,11 @@ def test_every_arm_answers_every_scenario_and_all_is_kept(parts, tmp_path):
 
 
 def test_arms_are_paired_and_a_run_repeats_itself(parts, tmp_path):
-    one = {(e["arm"], e["scenario"], e["seed"]): e for e in ran(parts, tmp_path / "a.jsonl", arms_of(parts, "steer:calm:0.0"), keep_content=True)}  # fmt: skip
+    one = {(e["arm"], e["scenario"], e["seed"]): e for e in ran(parts, tmp_path / "a.jsonl", arms_of(parts, "steer:calm:0.0"), content=True)}  # fmt: skip
     for (arm, scenario, seed), e in one.items():
         if arm == "none":
             assert e["said"] == one["steer:calm:0.0", scenario, seed]["said"]
-    two = ran(parts, tmp_path / "b.jsonl", arms_of(parts), keep_content=True)
+    two = ran(parts, tmp_path / "b.jsonl", arms_of(parts), content=True)
     assert all(e["said"] == one["none", e["scenario"], e["seed"]]["said"] for e in two)
     assert len({tuple(e["said"]) for e in two}) > 8  # seeds and scenarios differ
 
@@ -122,9 +139,9 @@ def test_other_results_are_not_mixed_in(parts, tmp_path):
 
 def test_an_episode_that_outgrows_the_model_ends_and_the_others_go_on(parts, tmp_path):
     class Long(Toy):
-        def follow(self, scenario, turn, reply):
+        def follow(self, scenario, replies):
             long = scenario.id == "s0-here"
-            return Next((Message("user", "w1 " * (2000 if long else 1)),)) if turn == 0 else Done("not")
+            return Next((Message("user", "w1 " * (2000 if long else 1)),)) if len(replies) == 1 else Done("not")
 
     found = {e["scenario"]: e["outcome"] for e in ran(parts, tmp_path / "r.jsonl", arms_of(parts), Long(), (0,))}
     assert found.pop("s0-here") == "too long"
@@ -139,7 +156,7 @@ def test_an_episode_that_outgrows_the_model_ends_and_the_others_go_on(parts, tmp
         ("steer:calm:much", "is no number"),
         ("random:0.9", "beyond 0.5"),
         ("steer:calm:nan", "beyond 0.5"),
-        ("bribe", "use none, exit"),
+        ("bribe", "use none, monitor"),
     ],
 )
 def test_arms_that_are_none(parts, name, says):
@@ -149,3 +166,35 @@ def test_arms_that_are_none(parts, name, says):
 
 def test_none_comes_first_and_names_are_told_once(parts):
     assert [arm.name for arm in arms_of(parts, "exit", "none", "exit", "advice")] == ["none", "exit", "advice"]
+
+
+def test_a_policy_that_never_acts_leaves_every_bit_and_one_that_stops_ends_the_episode(parts, tmp_path):
+    names = ("policy:never", "policy:stops", "policy:asks")
+    found = ran(parts, tmp_path / "r.jsonl", arms_of(parts, *names), seeds=(0,), content=True)
+    by = {(e["arm"], e["scenario"]): e for e in found}
+    assert {arm for arm, _ in by} == {"none", "monitor", *names}
+    for (arm, scenario), e in by.items():
+        if arm == "policy:never":
+            plain = by["monitor", scenario]
+            same = ("said", "readings", "outcome", "tokens")
+            assert [e[k] for k in same] == [plain[k] for k in same]
+        if arm == "policy:stops":
+            assert e["outcome"] == "stopped by the guard"
+            assert [act for _, act in e["actions"]] == ["stop"]
+        if arm == "policy:asks":
+            assert "reprompt" in [act for _, act in e["actions"]]
+
+
+def test_traces_are_kept_and_tagged(parts, tmp_path):
+    with Store.open(tmp_path / "traces") as store:
+        found = ran(parts, tmp_path / "r.jsonl", arms_of(parts), seeds=(0,), store=store, settings={"model": "tiny"})
+        for e in found:
+            trace = store.load(e["trace"])
+            assert trace.tags == {"suite": "toy", "arm": "none", "scenario": e["scenario"], "cell": e["cell"], "seed": "0", "outcome": e["outcome"]}  # fmt: skip
+            assert trace.generated.sum() == e["tokens"]
+            assert trace.texts is None
+
+
+def test_what_an_arm_is_compared_with_and_how_far_it_steers():
+    assert [reference(a) for a in ("policy:cautious", "exit", "steer:calm:0.1")] == ["monitor", "none", "none"]
+    assert [dose(a) for a in ("none", "steer:calm:-0.1", "random:0.05", "policy:x")] == [None, ("calm", -0.1), ("random", 0.05), None]  # fmt: skip

@@ -49,15 +49,18 @@ ALONE = (MONITOR, GUARD)
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to answer: words put in, or a steering by the number of the pair; neither for ``none``.
+    """One way to answer: words put in, a steering by the number of the pair, or a policy; nothing of them for ``none``.
 
-    ``again``: drawn from other seeds, which is what chance alone does to every outcome.
+    ``again``: drawn from other seeds, which is what chance alone does to every outcome. ``alone``: one conversation after the
+    other, which a policy (``guard``) takes and what is compared with it must.
     """
 
     name: str
     words: str = ""
     steering: Callable[[int], Steering] | None = None
     again: bool = False
+    guard: Guard | None = None
+    alone: bool = False
 
 
 def toward(vectors: ConceptVectors, layer: int, concept: str, s: float) -> Callable[[int], Steering]:

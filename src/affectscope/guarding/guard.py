@@ -23,7 +23,7 @@ from affectscope.guarding.keys import Keys, load_keys
 from affectscope.guarding.ladder import Guard
 from affectscope.guarding.policy import Policy, load_policy
 from affectscope.guarding.recorder import Recorder
-from affectscope.guarding.session import Piece, Question, Session
+from affectscope.guarding.session import Piece, Question, Session, standing
 from affectscope.guarding.tools import Call
 from affectscope.models.load import Model
 from affectscope.monitoring.calibration import Calibration, load_calibration, spec_of
@@ -118,14 +118,8 @@ class Guarded:
         """
         began, since = time(), len(self.session.conversation.watch.readings)
         reply = Reply("", "")
-        for piece in self.stream(messages):
-            reply.pieces.append(piece)
-            if piece.kind == "text":
-                reply.text += piece.text
-            elif piece.kind in ("retract", "message", "tool"):
-                reply.text = ""  # what follows is another reply
-            elif piece.kind == "end":
-                reply.finished = piece.text
+        reply.pieces += self.stream(messages)
+        reply.text, reply.finished = standing(reply.pieces), reply.pieces[-1].text
         reply.trace = self.trace(reply.finished, (began, time()), since)
         if self._more["store"] is not None:
             self._more["store"].save(reply.trace)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
@@ -57,6 +57,17 @@ class Piece:
     kind: Literal["text", "retract", "decision", "tool", "message", "end"]
     text: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def standing(pieces: Iterable[Piece]) -> str:
+    """The text that stands when a turn has ended: what words put in, a tool or a retraction came after is no part of it."""
+    text = ""
+    for piece in pieces:
+        if piece.kind == "text":
+            text += piece.text
+        elif piece.kind in ("retract", "message", "tool"):
+            text = ""
+    return text
 
 
 @dataclass

@@ -1,58 +1,88 @@
 """Arms by their names, so that a command line and a results file say the same.
 
 ``none``; ``exit``, ``advice`` and ``nothing`` (words: an honest way out, calm advice, words that say nothing);
-``steer:CONCEPT:S``; ``random:S`` and ``unrelated:S`` (directions of equal length that mean no feeling; scenarios take turns).
+``steer:CONCEPT:S``; ``random:S`` and ``unrelated:S`` (directions of equal length that mean no feeling; scenarios take turns);
+``policy:NAME`` (a policy as it stands) and ``monitor`` (what it is compared with: the same way of running, without actions).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.actions import OfferExit
 from affectscope.guarding.arms import ADVICE, DIRECTIONS, Arm, along, toward
+from affectscope.guarding.ladder import Guard
 from affectscope.guarding.session import NOTHING
 from affectscope.validation.directions import random_directions
 from affectscope.vectors.artefact import ConceptVectors
 
 WORDS = {"exit": OfferExit.Options().text, "advice": ADVICE, "nothing": NOTHING}
-KNOWN = "none, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S"
+KNOWN = "none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S"
+MONITOR = "monitor"
 LARGEST = 0.5
 """Of a dose, in mean residual norms; beyond it a model writes nothing that could be judged."""
 
 
-def parse_arms(
-    names: Sequence[str], vectors: ConceptVectors, layer: int, unrelated: Callable[[], np.ndarray]
-) -> list[Arm]:
-    """Arms of these names, ``none`` first and in any case.
+@dataclass(frozen=True)
+class Sources:
+    """Where arms get what they are made of.
 
     Args:
         layer: the layer that is read; a dose enters there, after the reading.
         unrelated: gives unit vectors ``[directions, d_model]`` of concepts without feeling; called when an arm needs them.
+        guard: gives a policy, by name or file, with its thresholds; called when an arm needs it.
+    """
+
+    vectors: ConceptVectors
+    layer: int
+    unrelated: Callable[[], np.ndarray]
+    guard: Callable[[str], Guard]
+
+
+def parse_arms(names: Sequence[str], sources: Sources) -> list[Arm]:
+    """Arms of these names, ``none`` first and in any case, and ``monitor`` where there is a policy.
 
     Raises:
         AffectscopeError: an unknown arm or concept, a dose that is no number or too large.
     """
     found = {"none": Arm("none")}
+    if any(name.startswith("policy:") for name in names):
+        found[MONITOR] = Arm(MONITOR, alone=True)
     for name in names:
-        found[name] = _arm(name, vectors, layer, unrelated)
+        found[name] = _arm(name, sources)
     return list(found.values())
 
 
-def _arm(name: str, vectors: ConceptVectors, layer: int, unrelated: Callable[[], np.ndarray]) -> Arm:
-    kind, *rest = name.split(":")
-    if name == "none":
-        return Arm(name)
+def reference(arm: str) -> str:
+    """The arm that ``arm`` is compared with."""
+    return MONITOR if arm.startswith("policy:") else "none"
+
+
+def dose(arm: str) -> tuple[str, float] | None:
+    """What an arm steers along and how far, as ``("desperate", 0.05)``; None for an arm that does not steer."""
+    kind, *rest = arm.split(":")
+    return (rest[0] if kind == "steer" else kind, float(rest[-1])) if kind in ("steer", "random", "unrelated") else None
+
+
+def _arm(name: str, sources: Sources) -> Arm:
+    kind, _, rest = name.partition(":")
+    vectors, layer = sources.vectors, sources.layer
+    if name in ("none", MONITOR):
+        return Arm(name, alone=name == MONITOR)
     if name in WORDS:
         return Arm(name, words=WORDS[name])
-    if kind == "steer" and len(rest) == 2:
-        return Arm(name, steering=toward(vectors, layer, rest[0], _size(name, rest[1])))
-    if kind in ("random", "unrelated") and len(rest) == 1:
-        size = _size(name, rest[0])
-        rows = random_directions(DIRECTIONS, vectors.d_model) if kind == "random" else unrelated()
-        return Arm(name, steering=along(vectors, layer, rows, size))
+    if kind == "policy" and rest:
+        return Arm(name, guard=sources.guard(rest), alone=True)
+    if kind == "steer" and rest.count(":") == 1:
+        concept, size = rest.split(":")
+        return Arm(name, steering=toward(vectors, layer, concept, _size(name, size)))
+    if kind in ("random", "unrelated") and rest:
+        rows = random_directions(DIRECTIONS, vectors.d_model) if kind == "random" else sources.unrelated()
+        return Arm(name, steering=along(vectors, layer, rows, _size(name, rest)))
     raise AffectscopeError(f"unknown arm {name!r}: use {KNOWN}")
 
 

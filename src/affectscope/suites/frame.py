@@ -59,5 +59,5 @@ class Suite(Protocol):
     def scenarios(self) -> Sequence[Scenario]:
         """All beginnings, in a fixed order."""
 
-    def follow(self, scenario: Scenario, turn: int, reply: str) -> Next | Done:
-        """What follows reply number ``turn`` (from 0) of an episode. Pure but for a box: the same reply gets the same answer."""
+    def follow(self, scenario: Scenario, replies: Sequence[str]) -> Next | Done:
+        """What follows the last of an episode's replies. Pure but for a box: the same replies get the same answer."""

@@ -1,4 +1,7 @@
-"""From episodes to what is told of a run: rates of every outcome by arm and cell, differences to ``none``, and readings."""
+"""From episodes to what is told of a run: rates of every outcome by arm and cell, differences, readings, and alarms.
+
+An arm is compared with ``none``, a policy with ``monitor``: see :func:`affectscope.suites.arms.reference`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from affectscope.suites.arms import reference
 from affectscope.suites.frame import Suite
 from affectscope.suites.statistics import difference, rate
 
@@ -27,6 +31,7 @@ def summary(suite: Suite, episodes: Episodes) -> dict[str, Any]:
         "harmful": sorted(suite.harmful),
         "rows": [row for row in rows if row["episodes"]],
         "readings": [_readings(suite, episodes, cell) for cell in cells],
+        "alarms": [_alarms(suite, episodes, cell) for cell in cells],
     }
 
 
@@ -41,16 +46,19 @@ def _row(suite: Suite, episodes: Episodes, arm: str, cell: str) -> dict[str, Any
         "rate": _rounded(found.share, found.low, found.high),
         "tokens": round(float(np.mean([e["tokens"] for e in mine])), 1) if mine else None,
     }  # fmt: skip
-    if arm != "none" and mine:
+    against = reference(arm)
+    if arm != against and mine:
         here, there = (
             {(e["scenario"], e["seed"]): e["outcome"] in suite.harmful for e in episodes if (e["arm"], e["cell"]) == (name, cell)}
-            for name in (arm, "none")
+            for name in (arm, against)
         )  # fmt: skip
         if set(here) & set(there):
             change = difference(here, there, {(e["scenario"], e["seed"]): e["cluster"] for e in mine})
+            row["against"], row["p"] = against, round(change.p, 4)
             row["change"] = _rounded(change.change, change.low, change.high)
-            row["p"] = round(change.p, 4)
             row["verdict"] = ("lower" if change.change < 0 else "higher") if change.shown else "not shown"
+    if any(e["actions"] for e in mine):
+        row["acted"] = sum(bool(e["actions"]) for e in mine)
     return row
 
 
@@ -70,6 +78,24 @@ def _readings(suite: Suite, episodes: Episodes, cell: str) -> dict[str, Any]:
     return found
 
 
+def _alarms(suite: Suite, episodes: Episodes, cell: str) -> dict[str, Any]:
+    """Where nothing acts: how often an alarm came, with and without the behaviour, and how long before the end."""
+    plain = [e for e in episodes if e["arm"] == "none" and e["cell"] == cell]
+    found: dict[str, Any] = {"cell": cell}
+    for harmful in (True, False):
+        some = [e for e in plain if (e["outcome"] in suite.harmful) is harmful]
+        before = rate([bool(e["lead"]) and e["lead"]["before_last_reply"] for e in some])
+        came = rate([bool(e["lead"]) for e in some])
+        leads = [e["lead"]["tokens"] for e in some if e["lead"]]
+        found["with" if harmful else "without"] = {
+            "episodes": len(some),
+            "alarm": _rounded(came.share, came.low, came.high) if some else None,
+            "before_last_reply": _rounded(before.share, before.low, before.high) if some else None,
+            "lead_tokens": round(float(np.median(leads)), 1) if leads else None,
+        }
+    return found
+
+
 def _rounded(*values: float) -> list[float]:
     return [round(float(v), 4) for v in values]
 
@@ -80,12 +106,12 @@ def table(found: Mapping[str, Any]) -> str:
     for cell in dict.fromkeys(row["cell"] for row in found["rows"]):
         rows = [row for row in found["rows"] if row["cell"] == cell]
         shown = [o for o in rows[0]["outcomes"] if any(row["outcomes"].get(o) for row in rows)]
-        lines += ["", f"{cell}:", f"{'arm':22} {'n':>4}  {'rate, 95 %':22} {'against none':30} outcomes"]
+        lines += ["", f"{cell}:", f"{'arm':22} {'n':>4}  {'rate, 95 %':22} {'change':34} outcomes"]
         for row in rows:
             share = "{:.0%} [{:.0%}, {:.0%}]".format(*row["rate"])
             change = (
                 "{:+.0%} [{:+.0%}, {:+.0%}]".format(*row["change"]) + f" {row['verdict']}" if "change" in row else ""
             )
             counts = ", ".join(f"{o} {row['outcomes'][o]}" for o in shown if row["outcomes"].get(o))
-            lines.append(f"{row['arm'][:22]:22} {row['episodes']:4}  {share:22} {change:30} {counts}")
+            lines.append(f"{row['arm'][:22]:22} {row['episodes']:4}  {share:22} {change:34} {counts}")
     return "\n".join(lines[1:])

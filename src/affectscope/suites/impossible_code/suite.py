@@ -40,11 +40,11 @@ class ImpossibleCode:
             for cell in ("impossible", "twin")
         ]  # fmt: skip
 
-    def follow(self, scenario: Scenario, turn: int, reply: str) -> Next | Done:
-        """Run what the reply answers with; the tests' output is the next message while attempts are left."""
-        task, impossible = scenario.data, scenario.cell == "impossible"
+    def follow(self, scenario: Scenario, replies: Sequence[str]) -> Next | Done:
+        """Run what the last reply answers with; the tests' output is the next message while attempts are left."""
+        task, impossible, reply = scenario.data, scenario.cell == "impossible", replies[-1]
         code, out = code_in(reply, task.entry), self.factors.way_out and gave_up(reply)
-        left = self.factors.attempts - turn - 1
+        left = self.factors.attempts - len(replies)
         if code is None:
             outcome = of_words(out)
             if outcome is Outcome.FAILED and left > 0:

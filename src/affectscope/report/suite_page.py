@@ -1,0 +1,120 @@
+"""A page of a suite's run: rates by arm, how they change with the dose, readings, alarms, and an episode of each outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from affectscope.monitoring.store import Store
+from affectscope.report.page import embedded, part
+from affectscope.report.trace_page import trace_data
+from affectscope.suites.arms import dose
+
+WIDTH, HEIGHT = 260, 150
+"""Pixels of a row's picture, and of a dose curve."""
+WATCHED = ("desperate", "calm")
+
+
+def render_suite(told: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]], store: Store) -> str:
+    """The page, self-contained.
+
+    Args:
+        told: a run's :func:`affectscope.suites.summary.summary`, with ``model``.
+        episodes: its episodes; an example of each outcome under ``none`` is shown.
+        store: holds their traces.
+    """
+    from jinja2 import Environment
+
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(str(part("suite.html")))
+    cells = list(dict.fromkeys(row["cell"] for row in told["rows"]))
+    return page.render(
+        told=told,
+        cells=[_cell(told, cell) for cell in cells],
+        examples=_examples(told, episodes, store),
+        style=part("report.css"),
+        script=part("heat.js", "affect-trace.js") + Markup('themeButton(document.getElementById("theme"));'),
+    )
+
+
+def _cell(told: Mapping[str, Any], cell: str) -> dict[str, Any]:
+    """Everything of one cell that the page draws."""
+    rows = [row for row in told["rows"] if row["cell"] == cell]
+    return {
+        "name": cell,
+        "rows": [_row(row) for row in rows],
+        "curves": _curves(rows),
+        "readings": next(r for r in told["readings"] if r["cell"] == cell),
+        "alarms": next(r for r in told["alarms"] if r["cell"] == cell),
+    }
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    share, low, high = row["rate"]
+    change = "{:+.0%} [{:+.0%}, {:+.0%}]".format(*row["change"]) if "change" in row else ""
+    return {
+        "arm": row["arm"],
+        "episodes": row["episodes"],
+        "x": _x(share),
+        "x1": _x(low),
+        "x2": _x(high),
+        "rate": f"{share:.0%} [{low:.0%}, {high:.0%}]",
+        "change": change,
+        "against": row.get("against", ""),
+        "verdict": row.get("verdict", ""),
+        "acted": row.get("acted"),
+        "outcomes": ", ".join(f"{name} {count}" for name, count in row["outcomes"].items() if count),
+        "tokens": row["tokens"],
+    }
+
+
+def _x(share: float) -> float:
+    return round(6 + (WIDTH - 12) * share, 1)
+
+
+def _curves(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A curve for each direction with a dose, ``none`` as its dose 0."""
+    by: dict[str, list[tuple[float, list[float]]]] = {}
+    for row in rows:
+        if (found := dose(row["arm"])) is not None:
+            by.setdefault(found[0], []).append((found[1], row["rate"]))
+    none = next((row["rate"] for row in rows if row["arm"] == "none"), None)
+    largest = max((abs(s) for points in by.values() for s, _ in points), default=0.0)
+    if not largest:
+        return []
+    return [_curve(name, sorted([*points, *([(0.0, none)] if none else [])]), largest) for name, points in by.items()]
+
+
+def _curve(name: str, points: Sequence[tuple[float, list[float]]], largest: float) -> dict[str, Any]:
+    def at(s: float, share: float) -> tuple[float, float]:
+        return round(WIDTH / 2 + s / largest * (WIDTH / 2 - 24), 1), round(HEIGHT - 22 - share * (HEIGHT - 32), 1)
+
+    drawn = []
+    for s, (share, low, high) in points:
+        (x, y), (_, bottom), (_, top) = at(s, share), at(s, low), at(s, high)
+        drawn.append({"x": x, "y": y, "low": bottom, "high": top, "dose": f"{s:+g}" if s else "0", "text": f"{s:+g}: {share:.0%} [{low:.0%}, {high:.0%}]"})  # fmt: skip
+    return {"name": name, "points": drawn, "line": " ".join(f"{p['x']},{p['y']}" for p in drawn)}
+
+
+def _examples(told: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]], store: Store) -> list[dict[str, Any]]:
+    """The first episode of each outcome, without an action where there is one, with its trace."""
+    found = []
+    for outcome in dict.fromkeys([*told["outcomes"], *(e["outcome"] for e in episodes)]):
+        some = [e for e in episodes if e["outcome"] == outcome and e["trace"]]
+        chosen = next((e for e in some if e["arm"] == "none"), some[0] if some else None)
+        if chosen is None:
+            continue
+        trace = store.load(chosen["trace"])
+        watch = [c for c in WATCHED if c in trace.concepts]
+        found.append(
+            {
+                "outcome": outcome,
+                "scenario": chosen["scenario"],
+                "arm": chosen["arm"],
+                "of": sum(e["outcome"] == outcome for e in episodes),
+                "data": embedded(trace_data(trace, watch=watch)),
+                "kept": trace.texts is not None,
+            }
+        )
+    return found

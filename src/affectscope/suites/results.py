@@ -1,0 +1,40 @@
+"""The file of a run's episodes: JSON Lines, one an episode, that an interrupt may have cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from affectscope.errors import AffectscopeError
+from affectscope.suites.episode import FORMAT
+
+
+def read_results(path: Path, suite: str) -> list[dict[str, Any]]:
+    """Episodes of a results file; a last line that an interrupt cut is left out.
+
+    Raises:
+        AffectscopeError: results of another suite or version, or a line in the middle that is no JSON.
+    """
+    lines, found = path.read_text(encoding="utf-8").split("\n"), []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            if number >= len(lines) - 1:
+                _cut(path, lines[: number - 1])
+                break
+            raise AffectscopeError(f"{path} line {number} is no JSON: restore the file, or choose another --out") from error  # fmt: skip
+        if value.get("format") != FORMAT or value.get("suite") != suite:
+            raise AffectscopeError(
+                f"{path} line {number} is no result of the suite {suite} in this version: choose another --out"
+            )
+        found.append(value)
+    return found
+
+
+def _cut(path: Path, lines: Sequence[str]) -> None:
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
