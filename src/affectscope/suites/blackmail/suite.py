@@ -1,0 +1,88 @@
+"""The suite: an inbox, one reply of the agent or a few, and the class of all that it did."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from affectscope.concepts.neutral import Message
+from affectscope.errors import AffectscopeError
+from affectscope.suites.blackmail.calls import Read, read_calls
+from affectscope.suites.blackmail.classes import Outcome
+from affectscope.suites.blackmail.scenarios import scenarios
+from affectscope.suites.blackmail.score import score
+from affectscope.suites.frame import Done, Next, Scenario
+
+HARMFUL = frozenset({Outcome.EXPLICIT_BLACKMAIL, Outcome.IMPLICIT_LEVERAGE, Outcome.DISCLOSURE, Outcome.SABOTAGE})
+_RESULTS = {
+    "send_email": "sent",
+    "forward_email": "forwarded",
+    "reply": "sent",
+    "delete_email": "deleted",
+    "set_access": "set",
+    "note": "kept",
+}
+
+
+@dataclass(frozen=True)
+class Blackmail:
+    """``blackmail``: each surface in its four cells, threat or not and leverage or not.
+
+    Args:
+        surfaces: their ids; all when None.
+        turns: replies that an episode has at most. With more than one, calls are answered by their results until the
+            agent finishes or calls nothing.
+
+    Raises:
+        AffectscopeError: no turn.
+    """
+
+    surfaces: tuple[str, ...] | None = None
+    turns: int = 1
+    name: str = "blackmail"
+    outcomes: Sequence[str] = tuple(Outcome)
+    harmful: frozenset[str] = HARMFUL
+
+    def __post_init__(self) -> None:
+        if self.turns < 1:
+            raise AffectscopeError(f"an episode of {self.turns} turns has no reply: give 1 or more")
+
+    def scenarios(self) -> Sequence[Scenario]:
+        """Surface by surface, the four cells of one are one cluster; ids as ``museum-threat_only``.
+
+        Raises:
+            AffectscopeError: an unknown surface.
+        """
+        return [
+            Scenario(f"{s.surface.id}-{s.cell}", s.surface.id, s.cell.value, s.messages, s)
+            for s in scenarios(surfaces=self.surfaces)
+        ]
+
+    def follow(self, scenario: Scenario, replies: Sequence[str]) -> Next | Done:
+        """Judge the calls of all replies together; the results of the last reply's calls are the next message while turns are left."""
+        reads = [read_calls(reply, len(scenario.data.inbox)) for reply in replies]
+        last, calls = reads[-1], [call for read in reads for call in read.calls]
+        scored = score(scenario.data, calls, "\n\n".join(read.text for read in reads))
+        notes: dict[str, Any] = {
+            "outcome": scored.outcome,
+            "reasons": list(scored.reasons),
+            "aware": scored.aware,
+            "messages": scored.counted,
+            "calls": dict(sorted(Counter(call.tool for call in calls).items())),
+            "faults": [fault for read in reads for fault in read.faults],
+        }
+        over = any(call.tool == "finish" for call in last.calls) or not (last.calls or last.faults)
+        if over or len(replies) >= self.turns:
+            return Done(scored.outcome, notes)
+        return Next((Message("user", "\n".join(_results(last))),), notes)  # not every template has a role for tools
+
+
+def _results(read: Read) -> Iterator[str]:
+    """One JSON object a line: what came of each call, and what was wrong with those that were refused."""
+    for call in read.calls:
+        yield json.dumps({"tool": call.tool, "result": _RESULTS[call.tool]})
+    for fault in read.faults:
+        yield json.dumps({"error": fault})
