@@ -72,20 +72,24 @@ def standing(pieces: Iterable[Piece]) -> str:
 
 @dataclass
 class _Reply:
-    """One reply while it is being written. ``held`` are tokens not released: place in the generation, text."""
+    """One reply while it is being written. ``held`` are tokens not released: place in the generation, text; ``let_go``
+    counts those that were."""
 
     generation: Generation
     turns: tuple[Message, ...]
     held: deque[tuple[int, str]] = field(default_factory=deque)
     released: str = ""
+    let_go: int = 0
     inserted: Message | None = None
     keep: bool = True
     stopped: str = ""
 
     def release(self, all_but: int) -> str:
         """Take out of the buffer what is old enough."""
-        text = "".join(self.held.popleft()[1] for _ in range(len(self.held) - all_but))
+        count = max(len(self.held) - all_but, 0)
+        text = "".join(self.held.popleft()[1] for _ in range(count))
         self.released += text
+        self.let_go += count
         return text
 
 
@@ -361,7 +365,7 @@ class _Live:
         """End this reply and put a message behind it."""
         self._reply.inserted, self._reply.keep = Message(role, text), keep
         self._reply.generation.stop("inserted")
-        dropped = len(self._reply.held) if keep else len(self._reply.held) + len(self._reply.released)
+        dropped = len(self._reply.held) + (0 if keep else self._reply.let_go)
         return {"role": role, "text": self._session._content(text), "kept": keep, "dropped": dropped}
 
     def resample(self) -> dict[str, Any]:
