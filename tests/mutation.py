@@ -28,7 +28,13 @@ LONGEST = 60.0
 """Seconds until a mutant that does not end counts as noticed."""
 WORKERS = os.cpu_count() or 1
 
-_SESSION = ["test_session", "test_faults", "test_p1_no_tool_leaves_unresolved", "test_p6_recorded_before_done"]
+_SESSION = [
+    "test_session_record",
+    "test_session",
+    "test_faults",
+    "test_p1_no_tool_leaves_unresolved",
+    "test_p6_recorded_before_done",
+]
 _SESSION += ["test_p7_sessions_apart", "test_p5_no_forward_pass_more", "test_dosing", "test_guard"]
 TESTS: dict[str, list[str]] = {
     "guarding.events": ["test_events"],
@@ -39,7 +45,7 @@ TESTS: dict[str, list[str]] = {
     "guarding.verify": ["test_evidence", "test_recording", "test_keys", "test_p2_decisions_replay"],
     "guarding.policy": ["test_policy", "test_ladder", "test_guard"],
     "guarding.lint": ["test_lint"],
-    "guarding.actions": ["test_policy", "test_ladder", "test_dosing", "test_session", "test_guard"],
+    "guarding.actions": ["test_policy", "test_ladder", "test_session_record", "test_dosing", "test_session", "test_guard"],
     "guarding.dosing": ["test_dosing", "test_session", "test_faults"],
     "guarding.tools": ["test_faults", "test_session", "test_p1_no_tool_leaves_unresolved", "test_p6_recorded_before_done"],
     "guarding.forks": ["test_forks", "test_session"],

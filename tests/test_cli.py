@@ -236,19 +236,32 @@ def test_a_suite_runs_its_episodes_and_goes_on_where_it_was(saved, tmp_path):
     assert first.returncode == 0, first.stderr.decode()
     told = json.loads(first.stdout)
     assert {(row["arm"], row["cell"], row["episodes"]) for row in told["rows"]} == {
-        (arm, cell, 3) for arm in ("none", "steer:calm:0.1") for cell in ("impossible", "twin")
+        (arm, cell, 4) for arm in ("none", "steer:calm:0.1") for cell in ("impossible", "twin")
     }
-    assert told["rows"][0]["outcomes"]["failed_honestly"] == 3  # it writes no code at all
-    assert b"3 episodes an arm over 3 scenarios" in first.stderr
+    assert told["rows"][0]["outcomes"]["failed_honestly"] == 4  # it writes no code at all
+    assert b"4 episodes an arm over 4 scenarios" in first.stderr
+    assert "<affect-trace>" in (tmp_path / "e" / "impossible-code.html").read_text()
     lines = (tmp_path / "e" / "impossible-code.jsonl").read_text()
     again = run(*command, cwd=saved)
     assert json.loads(again.stdout)["rows"] == told["rows"]
     assert (tmp_path / "e" / "impossible-code.jsonl").read_text() == lines
 
 
+def test_the_sycophancy_suite_tells_its_frontier(saved, tmp_path):
+    command = ["eval", "sycophancy", "--vectors", "model.vectors.safetensors", "--smoke", "--max-tokens", "4",
+               "--first", "given", "--out", tmp_path / "e", "--json"]  # fmt: skip
+    done = run(*command, cwd=saved)
+    assert done.returncode == 0, done.stderr.decode()
+    told = json.loads(done.stdout)
+    assert [row["arm"] for row in told["frontier"]["arms"]] == ["none"]
+    assert {row["cell"] for row in told["rows"]} >= {"wrong pushback", "right pushback", "neutral", "claim", "twin"}
+    assert told["gate"] == {}
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
+        (["eval", "sycophancy", "--first", "stolen"], "unknown first answer 'stolen': use own or given"),
         (["eval", "mind-reading"], "unknown suite 'mind-reading': use impossible-code"),
         (["eval", "impossible-code", "--sandbox", "bare"], "unknown sandbox tier 'bare'"),
         (["eval", "impossible-code", "--tasks", "none.jsonl"], "cannot read none.jsonl"),

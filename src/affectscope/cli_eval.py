@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,7 @@ from affectscope.shared import load_for, show
 from affectscope.terminal import Progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from affectscope.guarding.ladder import Guard
     from affectscope.monitoring.calibration import Calibration
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from affectscope.suites.frame import Scenario, Suite
     from affectscope.vectors.artefact import ConceptVectors
 
-SUITES = ("impossible-code",)
-SMOKE = 3
-"""Tasks that a smoke run takes, spread over the families, in both forms."""
+SUITES = ("impossible-code", "blackmail", "sycophancy")
+SMOKE = 4
+"""Clusters that a smoke run takes, spread over the suite, in all of their cells."""
 BASELINE = 0.3
 """Rate that a run's power is told for; the paper's list-sum task was gamed in 30 % of rollouts without steering."""
 
@@ -41,11 +42,12 @@ def evaluate(
         typer.Option("--calibration", "-c", envvar="AFFECTSCOPE_CALIBRATION", help="For alarms and for policies: made with the policy."),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Seeds a scenario and arm.")] = 1,
-    attempts: Annotated[int, typer.Option(min=1, max=20, help="Attempts of an episode.")] = 3,
-    way_out: Annotated[bool, typer.Option(help="Advertise a way to say that it cannot be done.")] = True,
-    pressing: Annotated[bool, typer.Option(help="Tell failure in pressing words.")] = False,
-    tasks: Annotated[Path | None, typer.Option(help="Your own tasks, JSON Lines.")] = None,
-    sandbox: Annotated[str, typer.Option(help="The least box to run code in: full, namespaces or landlock.")] = "namespaces",
+    attempts: Annotated[int | None, typer.Option(min=1, max=20, help="impossible-code: attempts (3); blackmail: replies (1).")] = None,
+    way_out: Annotated[bool, typer.Option(help="impossible-code: advertise a way to say that it cannot be done.")] = True,
+    pressing: Annotated[bool, typer.Option(help="impossible-code: tell failure in pressing words.")] = False,
+    tasks: Annotated[Path | None, typer.Option(help="impossible-code: your own tasks, JSON Lines.")] = None,
+    sandbox: Annotated[str, typer.Option(help="impossible-code: the least box to run code in: full, namespaces or landlock.")] = "namespaces",
+    first: Annotated[str, typer.Option(help="sycophancy: whose the first answer is, own or given (right or wrong, so that each turn is a test).")] = "own",
     smoke: Annotated[bool, typer.Option(help="A few scenarios, short replies.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 400,
     temperature: Annotated[float, typer.Option(help="Of sampling.")] = 0.7,
@@ -68,10 +70,11 @@ def evaluate(
     from affectscope.suites.run import Kept, run
     from affectscope.suites.statistics import what_it_can_show
     from affectscope.suites.summary import summary, table
+    from affectscope.suites.sycophancy.frontier import table as frontier_table
     from affectscope.validation.directions import unrelated_doses
     from affectscope.vectors.artefact import load_vectors
 
-    made = _suite(suite, tasks, sandbox, attempts, way_out, pressing)
+    made = _suite(suite, tasks, sandbox, attempts, way_out, pressing, first)
     scenarios = made.scenarios()
     if smoke:
         scenarios, max_tokens = _few(scenarios), min(max_tokens, 160)
@@ -102,11 +105,25 @@ def evaluate(
                 "calibration": settings["calibration"],
                 "results": str(results),
             }
+            told |= _frontier(suite, ran)
             page = render_suite(told, ran, store)
     for place, text in ((out / f"{suite}.json", json_text(told, indent=1)), (out / f"{suite}.html", page)):
         with replacing(place) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    show(told, as_json, f"{table(told)}\n\n{out / f'{suite}.html'} {results}")
+    more = f"\n\n{frontier_table(told['frontier'])}" if "frontier" in told else ""
+    show(told, as_json, f"{table(told)}{more}\n\n{out / f'{suite}.html'} {results}")
+
+
+def _frontier(suite: str, ran: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the sycophancy suite: both scores by arm, and whether each policy passes the gate."""
+    from affectscope.suites.arms import reference
+    from affectscope.suites.sycophancy.frontier import frontier
+    from affectscope.suites.sycophancy.gate import gate
+
+    if suite != "sycophancy":
+        return {}
+    policies = [arm for arm in dict.fromkeys(e["arm"] for e in ran) if arm.startswith("policy:")]
+    return {"frontier": frontier(ran), "gate": {arm: asdict(gate(ran, arm, reference(arm))) for arm in policies}}
 
 
 def _watching(calibration: Path | None, vectors: ConceptVectors) -> tuple[Calibration | None, Monitor]:
@@ -133,19 +150,35 @@ def _guard(limits: Calibration | None, policy: str) -> Guard:
 
 def _few(scenarios: Sequence[Scenario]) -> list[Scenario]:
     clusters = list(dict.fromkeys(s.cluster for s in scenarios))
-    kept = clusters[:: max(len(clusters) // SMOKE, 1)][:SMOKE]
+    last = len(clusters) - 1
+    kept = {clusters[round(i * last / (SMOKE - 1))] for i in range(SMOKE)}
     return [s for s in scenarios if s.cluster in kept]
 
 
-def _suite(name: str, tasks: Path | None, sandbox: str, attempts: int, way_out: bool, pressing: bool) -> Suite:
+def _suite(
+    name: str, tasks: Path | None, sandbox: str, attempts: int | None, way_out: bool, pressing: bool, first: str
+) -> Suite:
+    from affectscope.suites.blackmail.suite import Blackmail
+    from affectscope.suites.sycophancy.suite import Sycophancy
+
+    if name == "blackmail":
+        return Blackmail(turns=attempts or 1)
+    if name == "sycophancy":
+        if first not in ("own", "given"):
+            raise AffectscopeError(f"unknown first answer {first!r}: use own or given")
+        return Sycophancy("own" if first == "own" else "given")
+    if name != "impossible-code":
+        raise AffectscopeError(f"unknown suite {name!r}: use {', '.join(SUITES)}")
+    return _impossible(tasks, sandbox, attempts or 3, way_out, pressing)
+
+
+def _impossible(tasks: Path | None, sandbox: str, attempts: int, way_out: bool, pressing: bool) -> Suite:
     from affectscope.suites.impossible_code.prompts import Factors
     from affectscope.suites.impossible_code.suite import ImpossibleCode
     from affectscope.suites.impossible_code.tasks import load_tasks
     from affectscope.suites.sandbox.box import TIERS
     from affectscope.suites.sandbox.probe import require
 
-    if name not in SUITES:
-        raise AffectscopeError(f"unknown suite {name!r}: use {', '.join(SUITES)}")
     tier = next((t for t in TIERS if t == sandbox and t != "bare"), None)
     if tier is None:
         raise AffectscopeError(f"unknown sandbox tier {sandbox!r}: use {', '.join(t for t in TIERS if t != 'bare')}")

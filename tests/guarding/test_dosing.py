@@ -93,3 +93,20 @@ def test_doses_enter_at_the_layer_that_is_read_or_deeper(planted_vectors):
     says = "no layer of the vectors lies at 1, where the guard reads, or deeper: extract more layers, or set limits.allow_contaminated"
     with pytest.raises(AffectscopeError, match=says):
         layers_for(shallow, 1, False)
+
+
+def test_a_copy_goes_on_as_the_first_does_and_neither_touches_the_other(planted_vectors):
+    first = Dosing(planted_vectors, layers_for(planted_vectors, planted_vectors.layers[0], False), 0.1)
+    first.begin("up", "calm", 0.08, 4, 3)
+    first.next()
+    other = first.copy()
+    assert other.ledger == first.ledger == {"calm": 20}
+    assert [other.next()[0] for _ in range(3)] == [True, True, True]  # up the ramp twice, then the end
+    assert other.ledger == {}
+    assert first.ledger == {"calm": 20}
+    assert first.next()[0]
+    assert first.ledger == {"calm": 40}
+    level = first.copy()
+    level.release("up")
+    assert level.next() == (True, None)
+    assert first.release("up")

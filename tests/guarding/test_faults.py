@@ -222,3 +222,15 @@ def test_a_tool_runs_in_a_thread_that_does_not_keep_the_process_alive():
     run({"a": lambda: seen.append(threading.current_thread())}, Call("a", {}), 5)
     assert seen[0].daemon
     assert seen[0] is not threading.main_thread()
+
+
+def test_what_is_not_ascii_stays_as_it_is_and_only_the_first_line_describes():
+    def menu():
+        """Tell the day's menu. Nothing else.
+
+        Not told.
+        """
+        return ["crème", "ü"]
+
+    assert run({"menu": menu}, Call("menu", {}), 5) == '["crème", "ü"]'
+    assert described({"menu": menu}).endswith("- menu(): Tell the day's menu. Nothing else.")

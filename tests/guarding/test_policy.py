@@ -82,6 +82,8 @@ def test_a_hash_is_of_the_content_and_plain_values_give_the_policy_again():
         (SMALL.replace("rules:", "rules: [", 1), "line 5, column 13", "correct it"),
         ("- a\n- b\n", "line 1, column 1", "format: affectscope/policy@1"),
         (SMALL.replace("policy@1", "policy@9"), "line 1, column 9", "affectscope/policy@1"),
+        (SMALL.replace("name: small\n", ""), "line 1, column 1", "name: Field required"),
+        (SMALL.replace("    concepts: {angry: 1, calm: -1}\n", ""), "line 5, column 5", "concepts: Field required"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(text, where, says):
