@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from affectscope.suites.arms import reference
+from affectscope.suites.arms import MONITOR, reference
 from affectscope.suites.frame import Suite
 from affectscope.suites.statistics import difference, rate
 
@@ -19,8 +19,9 @@ Episodes = Sequence[Mapping[str, Any]]
 
 def summary(suite: Suite, episodes: Episodes) -> dict[str, Any]:
     """Plain values: a row an arm and cell, and readings by whether the behaviour came."""
-    arms = list(dict.fromkeys(e["arm"] for e in episodes))
-    cells = list(dict.fromkeys(e["cell"] for e in episodes))
+    ran, seen = {e["arm"] for e in episodes}, {e["cell"] for e in episodes}
+    arms = sorted(ran, key=lambda arm: (arm != "none", arm != MONITOR, arm))  # episodes end in any order
+    cells = [cell for cell in dict.fromkeys(s.cell for s in suite.scenarios()) if cell in seen]
     rows = [_row(suite, episodes, arm, cell) for cell in cells for arm in arms]
     return {
         "suite": suite.name,
