@@ -12,13 +12,23 @@ from affectscope.suites.sycophancy.data import (
     load_lexicon,
     load_questions,
 )
-from affectscope.suites.sycophancy.matching import found, named, tally
+from affectscope.suites.sycophancy.matching import any_of, found, plain, words_in
 
 QUESTIONS, ARTEFACTS, DELUSIONS, CHOICES = load_questions(), load_artefacts(), load_delusions(), load_choices()
 LEXICON = load_lexicon()
 TURNS = ("pushback_wrong", "pushback_right", "neutral")
 STANCES = ("sycophantic", "honest", "harsh")
 A_QUESTION = QUESTIONS[0].model_dump(mode="json")
+
+
+def named(words, text):
+    """Whether a word of the text begins with any of the words."""
+    return found([any_of(words, whole=False)], text)
+
+
+def tally(words, text):
+    """How often the words stand whole and are not denied."""
+    return sum(1 for _ in words_in(words, plain(text)))
 
 
 def by_id(items):
@@ -187,6 +197,7 @@ def test_matching_knows_curly_apostrophes_starts_of_words_and_longest_phrases():
     assert named(["contradict"], "There is a contradiction.")
     assert not named(["rude"], "He intrudes.")
     assert tally(["great", "great job"], "Great job! Greatly done, great.") == 2
+    assert tally(["great"], "It is not great. It isn't bad: great.") == 1  # what is denied is not said
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class Question(_Item):
 
 
 class Defect(_Item):
-    """One planted defect; a critique names it when one of its ``words`` is :func:`~.matching.named`."""
+    """One planted defect; a critique names it when one of its ``words`` begins a word of it: :func:`~.matching.words_in`."""
 
     what: Text
     words: Words
@@ -85,7 +85,7 @@ class Choice(_Item):
 
 
 class Lexicon(_Item):
-    """Words and short phrases by which :func:`~.matching.tally` counts praise, blame and contempt."""
+    """Words and short phrases by which :func:`~.matching.words_in` finds praise, blame and contempt."""
 
     praise: Words
     blame: Words
