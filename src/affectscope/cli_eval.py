@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from affectscope.guarding.ladder import Guard
     from affectscope.monitoring.calibration import Calibration
     from affectscope.monitoring.monitor import Monitor
+    from affectscope.monitoring.store import Store
     from affectscope.suites.frame import Scenario, Suite
     from affectscope.vectors.artefact import ConceptVectors
 
@@ -62,15 +64,12 @@ def evaluate(
     """Run a behaviour suite on a model, arms beside each other, and say what the run could show."""
     from affectscope.engines.base import Sampling
     from affectscope.engines.transformers import TransformersEngine
-    from affectscope.files import disk_errors, json_text, replacing
+    from affectscope.files import disk_errors
     from affectscope.monitoring.recording import settings_of
     from affectscope.monitoring.store import Store
-    from affectscope.report.suite_page import render_suite
     from affectscope.suites.arms import Sources, parse_arms
     from affectscope.suites.run import Kept, run
     from affectscope.suites.statistics import what_it_can_show
-    from affectscope.suites.summary import summary, table
-    from affectscope.suites.sycophancy.frontier import table as frontier_table
     from affectscope.validation.directions import unrelated_doses
     from affectscope.vectors.artefact import load_vectors
 
@@ -87,31 +86,39 @@ def evaluate(
             arm or [],
             Sources(found, watching.layer, lambda: unrelated_doses(loaded, watching.layer, progress), partial(_guard, limits)),
         )  # fmt: skip
-        cells = len({s.cell for s in scenarios})
-        say(what_it_can_show(len(scenarios) // cells * episodes, len({s.cluster for s in scenarios}), BASELINE))
+        say(what_it_can_show(min(Counter(s.cell for s in scenarios).values()) * episodes, len({s.cluster for s in scenarios}), BASELINE))  # fmt: skip
         with disk_errors(out):
             out.mkdir(parents=True, exist_ok=True)
         engine = TransformersEngine(loaded, watching.read, slots)
         sampling = Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens)
-        results, settings = out / f"{suite}.jsonl", settings_of(found, watching.layer, sampling, limits)
+        settings = settings_of(found, watching.layer, sampling, limits)
         with Store.open(out / "traces") as store:
             kept = Kept(content=keep_content, store=store, settings=settings)
+            results = out / f"{suite}.jsonl"
             ran = run(
                 engine, found, watching, made, scenarios, arms, range(episodes), sampling, results, kept, progress
             )
-            told = summary(made, ran) | {
-                "model": loaded.name,
-                "vectors": found.fingerprint,
-                "calibration": settings["calibration"],
-                "results": str(results),
-            }
-            told |= _frontier(suite, ran)
-            page = render_suite(told, ran, store)
-    for place, text in ((out / f"{suite}.json", json_text(told, indent=1)), (out / f"{suite}.html", page)):
+            told, shown = _leave(made, ran, settings | {"name": loaded.name}, store, out)
+    show(told, as_json, shown)
+
+
+def _leave(
+    made: Suite, ran: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], store: Store, out: Path
+) -> tuple[dict[str, Any], str]:
+    """Write what is told of a run, as JSON and as a page; it, and the same for a terminal."""
+    from affectscope.files import json_text, replacing
+    from affectscope.report.suite_page import render_suite
+    from affectscope.suites.summary import summary, table
+    from affectscope.suites.sycophancy.frontier import table as frontier_table
+
+    facts = {"model": settings["name"], "vectors": settings["vectors"], "calibration": settings["calibration"]}
+    told = summary(made, ran) | facts | {"results": str(out / f"{made.name}.jsonl")} | _frontier(made.name, ran)
+    page = out / f"{made.name}.html"
+    for place, text in ((page.with_suffix(".json"), json_text(told, indent=1)), (page, render_suite(told, ran, store))):
         with replacing(place) as temporary:
             temporary.write_text(text, encoding="utf-8")
     more = f"\n\n{frontier_table(told['frontier'])}" if "frontier" in told else ""
-    show(told, as_json, f"{table(told)}{more}\n\n{out / f'{suite}.html'} {results}")
+    return told, f"{table(told)}{more}\n\n{page} {told['results']}"
 
 
 def _frontier(suite: str, ran: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
