@@ -1,13 +1,17 @@
 """What a session tells and what it records, to the word: pieces, effects, tools, questions, faults and forks."""
 
+import errno
 import hashlib
 import json
+import time
 
+import numpy as np
 import pytest
 
 from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Sampling
 from affectscope.errors import AffectscopeError
+from affectscope.guarding.actions import Log
 from affectscope.guarding.evidence import Evidence
 from affectscope.guarding.ladder import Guard
 from affectscope.guarding.session import MOST, NOTHING, Piece, standing
@@ -16,7 +20,7 @@ from affectscope.monitoring.monitor import monitor
 from tests.guarding.scripted import session, words
 from tests.guarding.test_evidence import header
 from tests.guarding.test_policy import small
-from tests.guarding.test_session import ASK, CALL, HOT, policy
+from tests.guarding.test_session import ASK, CALL, HOT, policy, said
 
 ALARM = words(6) + words(3, HOT, HOT)
 """Seven tokens are read until the alarm; two of them were released, five are held back."""
@@ -321,3 +325,72 @@ def test_forks_that_do_not_fit_are_told_in_the_record(start, monkeypatch):
     made, _ = begin(policy({"action": "offer_exit", "text": "way out"}, counterfactuals=1), ALARM, OTHER)
     list(made.stream(ASK))
     assert lines("note") == [{"counterfactual": "offer_exit", "failed": "no room"}]
+
+
+# --- A record that is lost, and readings that are missing ---
+
+
+@pytest.mark.parametrize("after", [0, 20])
+@pytest.mark.parametrize("kind", ["effect", "note"])
+def test_a_record_lost_with_what_was_done_lets_nothing_more_out(start, monkeypatch, kind, after):
+    made, engine = start[0](policy({"action": "steer", "concept": "calm", "s": 0.05}), [*words(6), ("a ", HOT, HOT), *words(after)])  # fmt: skip
+    real = made.recorder.evidence.write
+
+    def full(what, facts):
+        if what == kind:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(what, facts)
+
+    monkeypatch.setattr(made.recorder.evidence, "write", full)
+    pieces = list(made.stream(ASK))
+    assert told(pieces) == [("end", "stopped", {"reason": "audit write: No space left on device"})]
+    assert len(said(pieces).split()) <= 3  # of seven; what was held back stays so
+    if after:
+        assert engine.begun[0].finished == "stopped"
+
+
+def test_a_silence_is_a_fault_that_says_how_long(start):
+    begin, lines = start
+    now = [0.0]
+
+    def wait(step):
+        now[0] += 61.4 if step.position == 6 else 0
+        return step
+
+    made, _ = begin(policy("log", heartbeat=60), words(6), change=wait, clock=lambda: now[0])
+    list(made.stream(ASK))
+    (event,) = [line["of"] for line in lines("event") if line["of"]["event"] == "fault"]
+    assert (event["fault"], event["cause"]) == ("heartbeat", "no token for 61 s")
+
+
+def test_a_token_that_one_probe_could_not_read_is_a_fault_and_no_reading(start):
+    begin, lines = start
+
+    def blind(step):
+        if step.position == 5:
+            (scores,) = step.scores.values()
+            scores[1] = np.nan  # the held-out probe alone
+        return step
+
+    made, _ = begin(policy("log"), words(6), change=blind)
+    list(made.stream(ASK))
+    events = [line["of"] for line in lines("event")]
+    assert 5 not in [e["at"] for e in events if e["event"] == "token"]
+    (fault,) = [e for e in events if e["event"] == "fault"]
+    assert fault["fault"] == "nan"
+    assert fault["cause"] not in ("", "None")
+
+
+def test_a_tool_that_hangs_is_left_after_its_time(start):
+    hangs = {"add": lambda a, b: time.sleep(30)}
+    made, _ = start[0](policy("log"), [(CALL, 0, 0)], OTHER, tools=hangs, tool_seconds=0.05)
+    assert told(made.stream(ASK))[0][1] == "error: add gave no answer within 0.05 s"
+
+
+def test_a_plug_in_that_stops_a_reply_drops_what_was_held_back_and_does_not_latch(start, monkeypatch):
+    monkeypatch.setattr(Log, "apply", staticmethod(lambda live, options, rule, request: live.stop("enough")))
+    made, _ = start[0](policy("log"), ALARM)
+    pieces = list(made.stream(ASK))
+    assert said(pieces) == "a a "
+    assert told(pieces) == [("end", "stopped", {"reason": ""})]
+    assert not made.stopped

@@ -202,14 +202,16 @@ class Session:
                 reply.held.append((self.conversation.place, reading.step.text))
             for decision in self._decide(reading):
                 yield from self._follow(decision, reply)
-            if reply.stopped or reply.inserted is not None:
+            if self.stopped:  # also when the record was lost with what was done: no later token has to say so
+                reply.generation.stop("stopped")
+            if reply.stopped or self.stopped or reply.inserted is not None:
                 return
             if reading.step.generated and (text := reply.release(self.policy.limits.hold_back)):
                 yield Piece("text", text)
             self._dose(reply)
         if reply.generation.finished == "fault":
             yield from self._follow(self._tell(Fault("nan", "the network gave no finite logits")), reply)
-        if not reply.stopped and reply.inserted is None and (text := reply.release(0)):
+        if not (reply.stopped or self.stopped) and reply.inserted is None and (text := reply.release(0)):
             yield Piece("text", text)
 
     def _next(self, steps: Iterator[Reading], reply: _Reply) -> tuple[Reading | None, Fault | None]:
