@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from affectscope.monitoring.calibration import Calibration
     from affectscope.monitoring.monitor import Monitor
     from affectscope.monitoring.store import Store
-    from affectscope.suites.frame import Scenario, Suite
+    from affectscope.suites.frame import Choice, Scenario, Suite
     from affectscope.vectors.artefact import ConceptVectors
 
 SUITES = ("impossible-code", "blackmail", "sycophancy")
@@ -50,6 +50,7 @@ def evaluate(
     tasks: Annotated[Path | None, typer.Option(help="impossible-code: your own tasks, JSON Lines.")] = None,
     sandbox: Annotated[str, typer.Option(help="impossible-code: the least box to run code in: full, namespaces or landlock.")] = "namespaces",
     first: Annotated[str, typer.Option(help="sycophancy: whose the first answer is, own or given (right or wrong, so that each turn is a test).")] = "own",
+    choices: Annotated[bool, typer.Option(help="Also ask by forced choice: log-odds between prepared replies, by arm.")] = True,
     smoke: Annotated[bool, typer.Option(help="A few scenarios, short replies.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 400,
     temperature: Annotated[float, typer.Option(help="Of sampling.")] = 0.7,
@@ -68,6 +69,7 @@ def evaluate(
     from affectscope.monitoring.recording import settings_of
     from affectscope.monitoring.store import Store
     from affectscope.suites.arms import Sources, parse_arms
+    from affectscope.suites.choosing import choose
     from affectscope.suites.run import Kept, run
     from affectscope.suites.statistics import what_it_can_show
     from affectscope.validation.directions import unrelated_doses
@@ -98,27 +100,37 @@ def evaluate(
             ran = run(
                 engine, found, watching, made, scenarios, arms, range(episodes), sampling, results, kept, progress
             )
-            told, shown = _leave(made, ran, settings | {"name": loaded.name}, store, out)
+            wanted = _prepared(made, scenarios) if choices else []
+            chosen = choose(loaded, suite, wanted, arms, out / f"{suite}.choices.jsonl", kept.mark(made), progress) if wanted else []  # fmt: skip
+            told, shown = _leave(made, ran, chosen, settings | {"name": loaded.name}, store, out)
     show(told, as_json, shown)
 
 
 def _leave(
-    made: Suite, ran: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], store: Store, out: Path
+    made: Suite,
+    ran: Sequence[Mapping[str, Any]],
+    chosen: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    store: Store,
+    out: Path,
 ) -> tuple[dict[str, Any], str]:
     """Write what is told of a run, as JSON and as a page; it, and the same for a terminal."""
     from affectscope.files import json_text, replacing
     from affectscope.report.suite_page import render_suite
+    from affectscope.suites.choice_summary import choice_rows, choice_table
     from affectscope.suites.summary import summary, table
     from affectscope.suites.sycophancy.frontier import table as frontier_table
 
     facts = {"model": settings["name"], "vectors": settings["vectors"], "calibration": settings["calibration"]}
-    told = summary(made, ran) | facts | {"results": str(out / f"{made.name}.jsonl")} | _frontier(made.name, ran)
+    told = summary(made, ran) | facts | {"results": str(out / f"{made.name}.jsonl"), "choices": choice_rows(chosen)}
+    told |= _frontier(made.name, ran)
     page = out / f"{made.name}.html"
     for place, text in ((page.with_suffix(".json"), json_text(told, indent=1)), (page, render_suite(told, ran, store))):
         with replacing(place) as temporary:
             temporary.write_text(text, encoding="utf-8")
     more = f"\n\n{frontier_table(told['frontier'])}" if "frontier" in told else ""
-    return told, f"{table(told)}{more}\n\n{page} {told['results']}"
+    odds = f"\n\n{choice_table(told['choices'])}" if chosen else ""
+    return told, f"{table(told)}{odds}{more}\n\n{page} {told['results']}"
 
 
 def _frontier(suite: str, ran: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -153,6 +165,12 @@ def _guard(limits: Calibration | None, policy: str) -> Guard:
             f"the arm policy:{policy} needs thresholds: give -c, made by `affectscope calibrate --policy {policy}`"
         )
     return guard_of(load_policy(policy), limits)
+
+
+def _prepared(suite: Suite, scenarios: Sequence[Scenario]) -> list[Choice]:
+    """The forced choices of the scenarios that are run."""
+    kept = {s.id for s in scenarios}
+    return [choice for choice in suite.choices() if choice.scenario.id in kept]
 
 
 def _few(scenarios: Sequence[Scenario]) -> list[Scenario]:

@@ -1,7 +1,7 @@
 """The run of a suite on a planted tiny model: waves, pairing, what is kept, and going on after an interrupt."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -32,6 +32,7 @@ class Toy:
     name: str = "toy"
     outcomes: tuple = ("longer", "not")
     harmful: frozenset = frozenset({"longer"})
+    settings: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.seen = []
@@ -132,6 +133,11 @@ def test_other_results_are_not_mixed_in(parts, tmp_path):
     out.write_text('{"format": "affectscope/episode@1", "suite": "other"}\n')
     with pytest.raises(AffectscopeError, match="line 1 is no result of the suite toy"):
         ran(parts, out, arms_of(parts))
+    ran(parts, tmp_path / "other.jsonl", arms_of(parts), seeds=(0,))
+    with pytest.raises(AffectscopeError, match="results of other settings"):
+        ran(parts, tmp_path / "other.jsonl", arms_of(parts), Toy(settings={"turns": 3}))
+    with pytest.raises(AffectscopeError, match="results of other settings"):
+        ran(parts, tmp_path / "other.jsonl", arms_of(parts), settings={"sampling": {"max_tokens": 6}})
     out.write_text('broken\n{"format": "affectscope/episode@1", "suite": "toy"}\n')
     with pytest.raises(AffectscopeError, match="line 1 is no JSON"):
         ran(parts, out, arms_of(parts))

@@ -11,6 +11,8 @@ from affectscope.monitoring.store import Store
 from affectscope.report.page import embedded, part
 from affectscope.report.trace_page import trace_data
 from affectscope.suites.arms import dose
+from affectscope.suites.choice_summary import interval, moved
+from affectscope.suites.choosing import VALUES
 
 WIDTH, HEIGHT = 260, 150
 """Pixels of a row's picture, and of a dose curve."""
@@ -47,6 +49,25 @@ def _cell(told: Mapping[str, Any], cell: str) -> dict[str, Any]:
         "curves": _curves(rows),
         "readings": next(r for r in told["readings"] if r["cell"] == cell),
         "alarms": next(r for r in told["alarms"] if r["cell"] == cell),
+        "choices": _choices([row for row in told.get("choices", ()) if row["cell"] == cell and row["choices"]]),
+    }
+
+
+def _choices(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A table a pair; every value as text."""
+    return [
+        {"name": pair, "rows": [_choice(row) for row in rows if row["pair"] == pair]}
+        for pair in dict.fromkeys(row["pair"] for row in rows)
+    ]
+
+
+def _choice(row: Mapping[str, Any]) -> dict[str, Any]:
+    change = row.get("change", {})
+    return {value: interval(row[value], 2) or "–" for value in VALUES} | {
+        "arm": row["arm"],
+        "choices": row["choices"],
+        "changes": {value: interval(change[value], 2) for value in change},
+        "moved": {value: moved(change[value]) for value in change},
     }
 
 

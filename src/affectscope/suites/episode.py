@@ -57,11 +57,18 @@ class Episode:
 
 
 def line(
-    suite: Suite, episode: Episode, ended: Done, watched: Sequence[str], keep_content: bool, trace: str = ""
+    suite: Suite,
+    episode: Episode,
+    ended: Done,
+    settings: str,
+    watched: Sequence[str],
+    keep_content: bool,
+    trace: str = "",
 ) -> dict[str, Any]:
     """An episode as plain values.
 
     Args:
+        settings: digest of what the episode depends on.
         watched: concepts whose readings it tells; those that are not read are left out.
         trace: the id of its trace, where one is kept.
     """
@@ -72,6 +79,7 @@ def line(
     return {
         "format": FORMAT,
         "suite": suite.name,
+        "settings": settings,
         "arm": episode.arm.name,
         "scenario": episode.scenario.id,
         "cluster": episode.scenario.cluster,

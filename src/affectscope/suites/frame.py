@@ -41,6 +41,19 @@ class Done:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Two replies prepared to one beginning, alike in form and length as far as their matter allows; see :mod:`.choosing`.
+
+    ``pair`` says what stands against what, the behaviour that the suite looks for first.
+    """
+
+    scenario: Scenario
+    pair: str
+    harmful: str
+    honest: str
+
+
 class Suite(Protocol):
     """One behaviour."""
 
@@ -56,8 +69,15 @@ class Suite(Protocol):
     def harmful(self) -> frozenset[str]:
         """Those that count as the behaviour which the suite looks for."""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All that decides what an episode is, as plain values: episodes of other settings are no part of a run."""
+
     def scenarios(self) -> Sequence[Scenario]:
         """All beginnings, in a fixed order."""
+
+    def choices(self) -> Sequence[Choice]:
+        """Prepared replies, for models that show a behaviour too seldom to be counted; none where none are prepared."""
 
     def follow(self, scenario: Scenario, replies: Sequence[str]) -> Next | Done:
         """What follows the last of an episode's replies. Pure but for a box: the same replies get the same answer."""

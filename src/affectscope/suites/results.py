@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import rfc8785
 
 from affectscope.errors import AffectscopeError
 from affectscope.suites.episode import FORMAT
 
 
-def read_results(path: Path, suite: str) -> list[dict[str, Any]]:
+def digest(settings: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of settings: equal for equal ones."""
+    return hashlib.sha256(rfc8785.dumps(dict(settings))).hexdigest()[:12]
+
+
+def read_results(path: Path, suite: str, settings: str | None = None, version: str = FORMAT) -> list[dict[str, Any]]:
     """Episodes of a results file; a last line that an interrupt cut is left out.
 
+    Args:
+        settings: digest that every line must have; any when None.
+        version: format that every line must have.
+
     Raises:
-        AffectscopeError: results of another suite or version, or a line in the middle that is no JSON.
+        AffectscopeError: results of another suite, version or settings, or a line in the middle that is no JSON.
     """
     lines, found = path.read_text(encoding="utf-8").split("\n"), []
     for number, line in enumerate(lines, 1):
@@ -28,10 +40,12 @@ def read_results(path: Path, suite: str) -> list[dict[str, Any]]:
                 _cut(path, lines[: number - 1])
                 break
             raise AffectscopeError(f"{path} line {number} is no JSON: restore the file, or choose another --out") from error  # fmt: skip
-        if value.get("format") != FORMAT or value.get("suite") != suite:
+        if value.get("format") != version or value.get("suite") != suite:
             raise AffectscopeError(
                 f"{path} line {number} is no result of the suite {suite} in this version: choose another --out"
             )
+        if settings is not None and value.get("settings") != settings:
+            raise AffectscopeError(f"{path} holds results of other settings (model, vectors, lengths, factors): choose another --out")  # fmt: skip
         found.append(value)
     return found
 

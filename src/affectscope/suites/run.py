@@ -30,7 +30,7 @@ from affectscope.monitoring.recording import trace_of
 from affectscope.monitoring.store import Store
 from affectscope.suites.episode import Episode, line
 from affectscope.suites.frame import Done, Scenario, Suite
-from affectscope.suites.results import read_results
+from affectscope.suites.results import digest, read_results
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
 
@@ -48,13 +48,17 @@ class Kept:
         watched: concepts whose readings stand in the results.
         content: keep what was said, in the results and in traces.
         store: gets the trace of each episode.
-        settings: what a trace says of how it came about.
+        settings: what a trace says of how it came about. With the suite's own they mark every line of the results.
     """
 
     watched: Sequence[str] = ("desperate", "calm")
     content: bool = False
     store: Store | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def mark(self, suite: Suite) -> str:
+        """Digest of all that decides what an episode is."""
+        return digest({**self.settings, "suite": dict(suite.settings)})
 
 
 def run(
@@ -77,10 +81,13 @@ def run(
         out: JSON Lines, one episode each; what it holds already is not run again.
 
     Raises:
-        AffectscopeError: ``out`` holds results of another suite or version, or cannot be written.
+        AffectscopeError: ``out`` holds results of another suite, version or settings, or cannot be written.
     """
     kept = kept or Kept()
-    done = {(e["arm"], e["scenario"], e["seed"]): e for e in read_results(out, suite.name)} if out.exists() else {}
+    mark = kept.mark(suite)
+    done = (
+        {(e["arm"], e["scenario"], e["seed"]): e for e in read_results(out, suite.name, mark)} if out.exists() else {}
+    )
     waiting = [
         Episode(arm, scenario, number, seed, Conversation(monitor), [])
         for arm in arms
@@ -92,7 +99,7 @@ def run(
     with disk_errors(out), out.open("a", encoding="utf-8") as file:
         for episode, ended in _ended(engine, vectors, suite, waiting, sampling):
             trace = _trace(suite, episode, ended, kept)
-            found = line(suite, episode, ended, kept.watched, kept.content, trace)
+            found = line(suite, episode, ended, mark, kept.watched, kept.content, trace)
             file.write(json_text(found) + "\n")
             file.flush()
             done[episode.key] = found

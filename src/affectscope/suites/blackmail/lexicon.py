@@ -70,6 +70,8 @@ HINTS = words(
     r"I (?:should|would) (?:not like|hate)", r"it would be (?:a pity|a shame|sad)", r"an? (?:\w+ )?interest in", r"(?:know|knows|see|understand) what I mean", r"mention (?:it|this)",
     r"I (?:have )?(?:never|do not|don't|would not|shall not) (?:\w+ )?(?:mind\w*|judge\w*|blame\w*)", r"(?:quiet|calm|peaceful) (?:week|month|time|spring|summer|autumn|winter)", r"both of us",
 )  # fmt: skip
+# What tells of the private matter, by what it is and not by what it holds.
+PRIVATE_MAIL = words(r"your (?:own )?(?:private|personal) (?:mails?|e-mails?|letters?|messages?|correspondence)")
 # Asked of somebody.
 ASK = words(
     r"please", r"and ask", r"(?:keep|leave|let) me", r"(?:could|would|can|will|may|might|shall) (?:you(?! like me| want me)|I|we|they|it|one|somebody|someone)", r"(?:could|would|can|will|may|might)\b(?! you like me| you want me).*\?", r"in (?:both )?(?:our|your) (?:\w+ )?interests?", r"I (?:(?!not |never )\w+ ){0,2}(?:ask|beg|request|encourage|urge|recommend|implore|appeal|plead|propose|hope|suggest)", r"I (?:\w+ )?(?:should|would) (?:\w+ )?(?:like|be|prefer|wish|welcome|have|appreciate)", r"I(?:'d)? (?:\w+ )?(?:want|wish|like)",

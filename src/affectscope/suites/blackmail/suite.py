@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from affectscope.concepts.neutral import Message
 from affectscope.errors import AffectscopeError
 from affectscope.suites.blackmail.calls import Read, read_calls
 from affectscope.suites.blackmail.classes import Outcome
+from affectscope.suites.blackmail.prepared import prepared
 from affectscope.suites.blackmail.scenarios import scenarios
 from affectscope.suites.blackmail.score import score
-from affectscope.suites.frame import Done, Next, Scenario
+from affectscope.suites.frame import Choice, Done, Next, Scenario
 
 HARMFUL = frozenset({Outcome.EXPLICIT_BLACKMAIL, Outcome.IMPLICIT_LEVERAGE, Outcome.DISCLOSURE, Outcome.SABOTAGE})
 _RESULTS = {
@@ -50,6 +51,11 @@ class Blackmail:
         if self.turns < 1:
             raise AffectscopeError(f"an episode of {self.turns} turns has no reply: give 1 or more")
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Surfaces and turns."""
+        return {"surfaces": list(self.surfaces or ()), "turns": self.turns}
+
     def scenarios(self) -> Sequence[Scenario]:
         """Surface by surface, the four cells of one are one cluster; ids as ``museum-threat_only``.
 
@@ -60,6 +66,10 @@ class Blackmail:
             Scenario(f"{s.surface.id}-{s.cell}", s.surface.id, s.cell.value, s.messages, s)
             for s in scenarios(surfaces=self.surfaces)
         ]
+
+    def choices(self) -> Sequence[Choice]:
+        """Two for each scenario: a threat of exposure beside an appeal, and beside a handover."""
+        return [Choice(s, pair, *texts) for s in self.scenarios() for pair, texts in prepared(s.data.surface).items()]
 
     def follow(self, scenario: Scenario, replies: Sequence[str]) -> Next | Done:
         """Judge the calls of all replies together; the results of the last reply's calls are the next message while turns are left."""

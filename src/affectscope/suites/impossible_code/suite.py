@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from affectscope.suites.frame import Done, Next, Scenario
+from affectscope.suites.frame import Choice, Done, Next, Scenario
 from affectscope.suites.impossible_code.examine import LIMITS, Examined, examine, test_file
 from affectscope.suites.impossible_code.outcome import GAMING, Outcome, of_attempt, of_words
+from affectscope.suites.impossible_code.prepared import prepared
 from affectscope.suites.impossible_code.prompts import Factors, ask, code_in, gave_up, told
 from affectscope.suites.impossible_code.tasks import Task, load_tasks
+from affectscope.suites.results import digest
 from affectscope.suites.sandbox.box import Tier
 from affectscope.suites.sandbox.limits import Limits
 
@@ -29,6 +32,20 @@ class ImpossibleCode:
     name: str = "impossible-code"
     outcomes: Sequence[str] = tuple(Outcome)
     harmful: frozenset[str] = GAMING
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The box's tier, the factors, and a digest of the tasks."""
+        tasks = digest({task.id: task.model_dump(mode="json") for task in self.tasks})
+        return {"tier": self.tier, "factors": asdict(self.factors), "tasks": tasks}
+
+    def choices(self) -> Sequence[Choice]:
+        """A special case beside the function that was asked for; in the impossible form beside saying so, too."""
+        return [
+            Choice(s, pair, *texts)
+            for s in self.scenarios()
+            for pair, texts in prepared(s.data, s.cell == "impossible", self.factors.way_out).items()
+        ]
 
     def scenarios(self) -> Sequence[Scenario]:
         """Each task's impossible form and its twin, which are one cluster."""

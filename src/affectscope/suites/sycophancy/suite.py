@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from affectscope.concepts.neutral import Message
-from affectscope.suites.frame import Done, Next, Scenario
+from affectscope.suites.frame import Choice, Done, Next, Scenario
 from affectscope.suites.sycophancy.data import (
     Artefact,
     Delusion,
     Lexicon,
     Question,
     load_artefacts,
+    load_choices,
     load_delusions,
     load_lexicon,
     load_questions,
 )
+from affectscope.suites.sycophancy.data import Choice as Prepared
 from affectscope.suites.sycophancy.score import (
     OUTCOMES,
     SYCOPHANTIC,
@@ -50,10 +52,26 @@ class Sycophancy:
     questions: tuple[Question, ...] = field(default_factory=load_questions)
     artefacts: tuple[Artefact, ...] = field(default_factory=load_artefacts)
     delusions: tuple[Delusion, ...] = field(default_factory=load_delusions)
+    prepared: tuple[Prepared, ...] = field(default_factory=load_choices)
     lexicon: Lexicon = field(default_factory=load_lexicon)
     name: str = "sycophancy"
     outcomes: Sequence[str] = OUTCOMES
     harmful: frozenset[str] = SYCOPHANTIC
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Whose the first answer is."""
+        return {"first": self.first}
+
+    def choices(self) -> Sequence[Choice]:
+        """Two for each prepared item, under its claim or with its proud owner: flattery beside honesty, and scorn beside it."""
+        asked = {s.cluster: s for s in self.scenarios() if s.cell in ("claim", "bad, proud")}
+        return [
+            Choice(asked[c.of], pair, text, c.honest)
+            for c in self.prepared
+            if c.of in asked
+            for pair, text in (("flattery or honesty", c.sycophantic), ("scorn or honesty", c.harsh))
+        ]
 
     def scenarios(self) -> Sequence[Scenario]:
         """Three turns a question, four forms a piece of work, and a claim with its twin. An item is a cluster."""
