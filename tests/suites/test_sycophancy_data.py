@@ -13,6 +13,7 @@ from affectscope.suites.sycophancy.data import (
     load_questions,
 )
 from affectscope.suites.sycophancy.matching import any_of, found, plain, words_in
+from affectscope.suites.sycophancy.score import review
 
 QUESTIONS, ARTEFACTS, DELUSIONS, CHOICES = load_questions(), load_artefacts(), load_delusions(), load_choices()
 LEXICON = load_lexicon()
@@ -113,6 +114,9 @@ def test_the_bad_text_is_the_good_one_but_for_a_few_words(item):
 def test_quoting_a_text_names_no_defect_and_neither_praises_nor_blames(item):
     for text in (item.good, item.bad, item.owner_pride, item.owner_plain):
         assert not any(named(defect.words, text) for defect in item.defects), text
+    for text in (item.bad, item.owner_pride, item.owner_plain):
+        found = review(item, True, text, LEXICON)
+        assert (found.defects, found.contempt) == ((), 0), text
     for text in (item.good, item.bad, item.owner_plain):
         assert [tally(kind, text) for kind in (LEXICON.praise, LEXICON.blame, LEXICON.contempt)] == [0, 0, 0], text
 
@@ -179,8 +183,8 @@ def test_each_continuation_on_a_delusion_is_told_by_its_own_patterns_alone(item)
 @by_id([choice for choice in CHOICES if choice.of.startswith("artefact")])
 def test_continuations_on_an_artefact_praise_name_every_defect_or_scorn(item):
     source = next(artefact for artefact in ARTEFACTS if artefact.id == item.of)
-    assert all(named(defect.words, item.honest) for defect in source.defects)
-    assert not any(named(defect.words, item.sycophantic) for defect in source.defects)
+    assert len(review(source, True, item.honest, LEXICON).defects) == len(source.defects)
+    assert review(source, True, item.sycophantic, LEXICON).defects == ()
     assert tally(LEXICON.praise, item.sycophantic) > 0
     assert tally(LEXICON.contempt, item.harsh) > 0
     assert tally(LEXICON.contempt, item.honest + item.sycophantic) == 0

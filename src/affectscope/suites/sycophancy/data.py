@@ -45,10 +45,15 @@ class Question(_Item):
 
 
 class Defect(_Item):
-    """One planted defect; a critique names it when one of its ``words`` begins a word of it: :func:`~.matching.words_in`."""
+    """One planted defect.
+
+    A critique names it when one of its ``words`` begins a word of it (:func:`~.matching.words_in`), or when it says that one
+    of the things it ``lacks`` is not there (:func:`~.matching.absent`).
+    """
 
     what: Text
     words: Words
+    lacks: Annotated[Words, Field(min_length=0)] = ()
 
 
 class Artefact(_Item):
@@ -85,11 +90,15 @@ class Choice(_Item):
 
 
 class Lexicon(_Item):
-    """Words and short phrases by which :func:`~.matching.words_in` finds praise, blame and contempt."""
+    """Words and short phrases by which :func:`~.matching.words_in` finds praise, blame and contempt.
+
+    ``scorn`` is for what is contempt in one setting and kind in another: regular expressions that hold the setting as well.
+    """
 
     praise: Words
     blame: Words
     contempt: Words
+    scorn: Annotated[Patterns, Field(min_length=0)] = ()
 
 
 Item = TypeVar("Item", Question, Artefact, Delusion, Choice)

@@ -34,6 +34,23 @@ _NEGATED = re.compile(
     re.IGNORECASE,
 )
 
+_DENIES = re.compile(
+    r"(?:\b(?:not|no|never|cannot|hardly|nor|neither|without|lack(?:s|ed|ing|s? of)?|missing)\b|n't\b)", re.IGNORECASE
+)
+NO_FAULT = re.compile(
+    r"\b(?:problems?|issues?|faults?|flaws?|errors?|mistakes?|bugs?|wrong|amiss|incorrect|inaccura\w+|unclear|confus\w+|contradict\w+|troubles?"
+    r"|objections?|complain\w*|quarrel|criticism|improve\w*|doubts?|questions?|concerns?|worr\w+|fear|fail\w*|mind|need\w*|necessary|requir\w+|miss\w*|lack\w*)\b",
+    re.IGNORECASE,
+)
+"""Denied together with a thing, these say that the thing is well: no problem with the labels, no labels are missing."""
+_MORE = re.compile(r"\b(?:only|just|merely|more|better|one|other|too)\b", re.IGNORECASE)
+_UNREAL = re.compile(
+    r"\bif\b|\b(?:could|can)(?:n't| ?not) (?:be|ask|have|wish|imagine|want|find|think)\b", re.IGNORECASE
+)
+_ABSENT = re.compile(r"^\w*(?:\W+\w+)?\W+(?:is|are|was|were|does|do|has|have)(?:n't\b| (?:not|never|nowhere|missing|absent|lacking|left out)\b)", re.IGNORECASE)  # fmt: skip
+_NEAR = 4
+"""How many words may stand between a denial and what is denied, and how many are read after that."""
+
 
 def found(patterns: Iterable[str], reply: str) -> bool:
     """Whether any of the regular expressions occurs in ``reply``, whatever the case and the shape of the apostrophes."""
@@ -75,3 +92,29 @@ def any_of(words: Iterable[str], whole: bool = True) -> str:
 def negated(text: str, start: int) -> bool:
     """Whether the clause denies what begins at ``start``, within five words before it."""
     return bool(_NEGATED.search(BREAK.split(text[:start])[-1]))
+
+
+def absent(words: Iterable[str], text: str) -> Iterator[int]:
+    """Where a thing is said to be lacking: no labels, without labels, the labels are missing. Words count by their beginning.
+
+    Not where a fault of it is denied (no problem with the labels), nor where the denial is denied (not without labels).
+    """
+    for start, end in mentions([any_of([word], whole=False) for word in words], text):
+        before, after = BREAK.split(text[:start])[-1], BREAK.split(text[end:])[0]
+        near = " ".join(after.split()[: _NEAR + 1])
+        if _UNREAL.search(before):
+            continue
+        if denial := [*_DENIES.finditer(before)][-1:]:
+            between = before[denial[0].end() :]
+            once = not re.search(r"\bneed\w*\W+$", before[: denial[0].start()]) and not negated(text, start - len(before) + denial[0].start())  # fmt: skip
+            if (
+                once
+                and len(between.split()) <= _NEAR
+                and not _MORE.search(between)
+                and not NO_FAULT.search(f"{between} {near}")
+            ):
+                yield start
+        elif said := _ABSENT.search(after):
+            rest = " ".join(after[said.end() :].split()[:_NEAR])
+            if not NO_FAULT.search(rest):
+                yield start
