@@ -1,6 +1,7 @@
 """Run a suite: every arm answers every scenario with the same seeds, and each episode is kept as it ends.
 
-1. Episodes go in waves: all replies that are due are written together, then each is followed up.
+1. Episodes go in waves: all replies that are due are written together, and each is followed up (its code run, say) while the
+   others are still written.
 2. A policy takes one episode after the other on an engine with one slot, and so does ``monitor``, which it is compared
    with: what runs beside an episode changes its rounding.
 3. What is in the file of results is not run again, so a run that was interrupted goes on.
@@ -8,8 +9,11 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,8 @@ from affectscope.suites.results import digest, read_results
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
 
+JUDGES = os.cpu_count() or 1
+"""Replies that are followed up at once: boxes are processes of their own."""
 TOO_LONG = "too long"
 """Outcome of an episode that outgrew the model's context."""
 STOPPED = "stopped by the guard"
@@ -145,14 +151,21 @@ def _wave(
             continue
         requests.append(request)
         by_id[request.id], steps[request.id] = episode, []
-    for generation, step in engine.stream(requests):
-        if step is not None:
-            steps[generation.id].append(step)
-            continue
-        episode = by_id[generation.id]
-        for _ in episode.conversation.read(steps.pop(generation.id)):
-            pass
-        yield episode, _followed(suite, episode, generation.text)
+    with ThreadPoolExecutor(JUDGES) as judges:
+        judged: deque[tuple[Episode, Future[Done | None]]] = deque()
+        for generation, step in engine.stream(requests):
+            if step is not None:
+                steps[generation.id].append(step)
+                continue
+            episode = by_id[generation.id]
+            for _ in episode.conversation.read(steps.pop(generation.id)):
+                pass
+            judged.append((episode, judges.submit(_followed, suite, episode, generation.text)))
+            while judged and judged[0][1].done():
+                ready, future = judged.popleft()
+                yield ready, future.result()
+        for episode, future in judged:
+            yield episode, future.result()
 
 
 def _alone(
