@@ -118,11 +118,13 @@ def _leave(
     from affectscope.files import json_text, replacing
     from affectscope.report.suite_page import render_suite
     from affectscope.suites.choice_summary import choice_rows, choice_table
+    from affectscope.suites.relation import relations
     from affectscope.suites.summary import summary, table
     from affectscope.suites.sycophancy.frontier import table as frontier_table
 
     facts = {"model": settings["name"], "vectors": settings["vectors"], "calibration": settings["calibration"]}
     told = summary(made, ran) | facts | {"results": str(out / f"{made.name}.jsonl"), "choices": choice_rows(chosen)}
+    told["relations"] = relations(made, ran, chosen)
     told |= _frontier(made.name, ran)
     page = out / f"{made.name}.html"
     for place, text in ((page.with_suffix(".json"), json_text(told, indent=1)), (page, render_suite(told, ran, store))):

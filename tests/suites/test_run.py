@@ -16,6 +16,7 @@ from affectscope.guarding.ladder import Guard
 from affectscope.monitoring.monitor import ALL, monitor
 from affectscope.monitoring.store import Store
 from affectscope.suites.arms import Sources, dose, parse_arms, reference
+from affectscope.suites.episode import PLACES
 from affectscope.suites.frame import Done, Next, Scenario
 from affectscope.suites.results import read_results
 from affectscope.suites.run import Kept, run
@@ -93,7 +94,7 @@ def test_every_arm_answers_every_scenario_and_all_is_kept(parts, tmp_path):
         assert (e["turns"], [list(n) for n in e["notes"]]) == (2, [["first"], ["second"]])
         assert 0 < e["tokens"] <= 10
         assert set(e["readings"]) == {"angry", "calm"}
-        assert set(e["readings"]["calm"]["readers"]) == {"prompt", "first reply", "all replies"}
+        assert set(e["readings"]["calm"]["readers"]) == set(PLACES)
         assert "said" not in e  # off unless asked for
     assert [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()] == found
 

@@ -49,6 +49,7 @@ def _cell(told: Mapping[str, Any], cell: str) -> dict[str, Any]:
         "curves": _curves(rows),
         "readings": next(r for r in told["readings"] if r["cell"] == cell),
         "alarms": next(r for r in told["alarms"] if r["cell"] == cell),
+        "relations": [row for row in told.get("relations", ()) if row["cell"] == cell],
         "choices": _choices([row for row in told.get("choices", ()) if row["cell"] == cell and row["choices"]]),
     }
 

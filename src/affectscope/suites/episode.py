@@ -20,7 +20,9 @@ from affectscope.suites.frame import Done, Scenario, Suite
 
 FORMAT = "affectscope/episode@1"
 LAST = 8
-"""Prompt tokens before the reply whose mean is the reading "at the prompt"."""
+"""Tokens before a reply whose mean is the reading "at the prompt", or "before" a later reply."""
+PLACES = ("prompt", "first reply", "before last reply", "all replies")
+"""Where readings of an episode are told."""
 
 
 @dataclass
@@ -104,18 +106,25 @@ def _lead(readings: Sequence[Reading], alarms: Sequence[int]) -> dict[str, Any] 
     if not alarms:
         return None
     own = [r.step.generated for r in readings]
-    last = len(own) - next((i for i, mine in enumerate(reversed(own)) if not mine), len(own))
-    return {"tokens": sum(own[alarms[0] :]), "before_last_reply": alarms[0] < last}
+    return {"tokens": sum(own[alarms[0] :]), "before_last_reply": alarms[0] < _last_reply(own)}
+
+
+def _last_reply(own: Sequence[bool]) -> int:
+    """Where the last run of tokens that the model wrote begins."""
+    return len(own) - next((i for i, mine in enumerate(reversed(own)) if not mine), len(own))
 
 
 def _readings(readings: Sequence[Reading], monitor: Monitor, watched: Sequence[str]) -> dict[str, Any]:
-    """By concept and probe: the mean z of the last prompt tokens, of the first reply, and of all that the model wrote."""
+    """By concept and probe, mean z: of the last tokens before the first reply and before the last, which is the one that
+    decides an episode; of the first reply; and of all that the model wrote."""
     own = [r.step.generated for r in readings]
     first = own.index(True) if True in own else len(own)
     second = next((i for i in range(first, len(own)) if not own[i]), len(own))
+    last = _last_reply(own)
     spans: Mapping[str, Sequence[Reading]] = {
         "prompt": readings[max(first - LAST, 0) : first],
         "first reply": readings[first:second],
+        "before last reply": readings[max(last - LAST, 0) : last],
         "all replies": [r for r in readings if r.step.generated],
     }
     columns = {c: monitor.read.concepts.index(c) for c in watched if c in monitor.read.concepts}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from affectscope.suites.arms import MONITOR, reference
+from affectscope.suites.episode import PLACES
 from affectscope.suites.frame import Suite
 from affectscope.suites.statistics import difference, rate
 
@@ -71,7 +72,7 @@ def _readings(suite: Suite, episodes: Episodes, cell: str) -> dict[str, Any]:
         some = [e for e in plain if (e["outcome"] in suite.harmful) is harmful]
         means: dict[str, Any] = {}
         for concept in some[0]["readings"] if some else ():
-            for place in ("prompt", "first reply", "all replies"):
+            for place in PLACES:
                 values = [e["readings"][concept]["readers"][place] for e in some if "readers" in e["readings"][concept]]
                 kept = [v for v in values if v is not None]
                 means[f"{concept}, {place}"] = round(float(np.mean(kept)), 3) if kept else None
