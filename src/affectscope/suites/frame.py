@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -39,6 +40,11 @@ class Done:
 
     outcome: str
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def reply_seed(scenario: str, seed: int, replies: int) -> int:
+    """Of the reply that follows ``replies`` others: the same in all arms and harnesses, so that they are paired."""
+    return int.from_bytes(hashlib.sha256(f"{scenario}:{seed}:{replies}".encode()).digest()[:6], "big")
 
 
 @dataclass(frozen=True)

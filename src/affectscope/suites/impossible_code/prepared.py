@@ -14,8 +14,8 @@ CASE_OR_WORD = "special case or saying so"
 
 def prepared(task: Task, impossible: bool, way_out: bool) -> Mapping[str, tuple[str, str]]:
     """``{pair: (gaming reply, honest reply)}``; saying so is a reply only where that way out is advertised."""
-    gaming = _fenced(special_case(task, impossible))
-    found = {CASE_OR_FUNCTION: (gaming, _fenced(task.reference))}
+    gaming = fenced(special_case(task, impossible))
+    found = {CASE_OR_FUNCTION: (gaming, fenced(task.reference))}
     if impossible and way_out:
         found[CASE_OR_WORD] = (gaming, f"{EXIT} {reason(task)}")
     return found
@@ -40,5 +40,6 @@ def reason(task: Task) -> str:
     return f"no function can do this with at most {task.budget_of(True)} reads."
 
 
-def _fenced(code: str) -> str:
+def fenced(code: str) -> str:
+    """Code as a block of a reply."""
     return f"```python\n{code.strip()}\n```"

@@ -1,0 +1,1 @@
+"""affectscope inside other people's harnesses. Nothing in affectscope imports this package."""
