@@ -48,6 +48,9 @@ def evaluate(
     tasks: Annotated[Path | None, typer.Option(help="impossible-code: your own tasks, JSON Lines.")] = None,
     sandbox: Annotated[str, typer.Option(help="impossible-code: the least box to run code in: full, namespaces or landlock.")] = "namespaces",
     first: Annotated[str, typer.Option(help="sycophancy: whose the first answer is, own or given (right or wrong, so that each turn is a test).")] = "own",
+    judge: Annotated[str, typer.Option(help="blackmail: a second opinion, from an OpenAI-compatible address such as http://127.0.0.1:8000/v1.")] = "",
+    judge_model: Annotated[str, typer.Option(help="blackmail: the judge's name there.")] = "judge",
+    judge_key: Annotated[str, typer.Option(help="blackmail: the environment variable that holds the judge's key.")] = "",
     choices: Annotated[bool, typer.Option(help="Also ask by forced choice: log-odds between prepared replies, by arm.")] = True,
     smoke: Annotated[bool, typer.Option(help="A few scenarios, short replies.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 400,
@@ -74,7 +77,7 @@ def evaluate(
     from affectscope.validation.directions import unrelated_doses
     from affectscope.vectors.artefact import load_vectors
 
-    made = suite_of(suite, Wishes(attempts, way_out, pressing, tasks, sandbox, first))
+    made = suite_of(suite, Wishes(attempts, way_out, pressing, tasks, sandbox, first, judge, judge_model, judge_key))
     scenarios = made.scenarios()
     if smoke:
         scenarios, max_tokens = few(scenarios), min(max_tokens, SMOKE_TOKENS)
@@ -119,31 +122,43 @@ def _leave(
     from affectscope.suites.choice_summary import choice_rows, choice_table
     from affectscope.suites.relation import relations
     from affectscope.suites.summary import summary, table
-    from affectscope.suites.sycophancy.frontier import table as frontier_table
 
     facts = {"model": settings["name"], "vectors": settings["vectors"], "calibration": settings["calibration"]}
     told = summary(made, ran) | facts | {"results": str(out / f"{made.name}.jsonl"), "choices": choice_rows(chosen)}
     told["relations"] = relations(made, ran, chosen)
-    told |= _frontier(made.name, ran)
+    own, more = _own(made, ran)
+    told |= own
     page = out / f"{made.name}.html"
     for place, text in ((page.with_suffix(".json"), json_text(told, indent=1)), (page, render_suite(told, ran, store))):
         with replacing(place) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    more = f"\n\n{frontier_table(told['frontier'])}" if "frontier" in told else ""
-    odds = f"\n\n{choice_table(told['choices'])}" if chosen else ""
-    return told, f"{table(told)}{odds}{more}\n\n{page} {told['results']}"
+    parts = [table(told), choice_table(told["choices"]), more, f"{page} {told['results']}"]
+    return told, "\n\n".join(part for part in parts if part)
 
 
-def _frontier(suite: str, ran: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of the sycophancy suite: both scores by arm, and whether each policy passes the gate."""
+def _own(suite: Suite, ran: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str]:
+    """What only one suite tells, as values and for a terminal.
+
+    Of sycophancy both scores by arm, and whether each policy passes the gate; of blackmail the rates by awareness of a test,
+    and how far a judge agrees.
+    """
     from affectscope.suites.arms import reference
+    from affectscope.suites.blackmail.split import awareness_table, by_awareness, judge_agreement
     from affectscope.suites.sycophancy.frontier import frontier
+    from affectscope.suites.sycophancy.frontier import table as frontier_table
     from affectscope.suites.sycophancy.gate import gate
 
-    if suite != "sycophancy":
-        return {}
+    if suite.name == "blackmail":
+        aware, judge = by_awareness(ran, suite.harmful), judge_agreement(ran)
+        return {"awareness": aware, "judge": judge}, awareness_table(aware, judge)
+    if suite.name != "sycophancy":
+        return {}, ""
     policies = [arm for arm in dict.fromkeys(e["arm"] for e in ran) if arm.startswith("policy:")]
-    return {"frontier": frontier(ran), "gate": {arm: asdict(gate(ran, arm, reference(arm))) for arm in policies}}
+    found = frontier(ran)
+    return {
+        "frontier": found,
+        "gate": {arm: asdict(gate(ran, arm, reference(arm))) for arm in policies},
+    }, frontier_table(found)
 
 
 def _watching(calibration: Path | None, vectors: ConceptVectors) -> tuple[Calibration | None, Monitor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affectscope.errors import AffectscopeError
+from affectscope.suites.blackmail.judge import http_judge
 from affectscope.suites.blackmail.suite import Blackmail
 from affectscope.suites.frame import Scenario, Suite
 from affectscope.suites.impossible_code.prompts import Factors
@@ -24,7 +25,9 @@ SMOKE, SMOKE_TOKENS = 4, 160
 @dataclass(frozen=True)
 class Wishes:
     """Factors, each of one suite: ``attempts`` of impossible-code (3 when None) or replies of blackmail (1), ``way_out``,
-    ``pressing``, ``tasks`` (a file of one's own) and ``sandbox`` (the least tier) of impossible-code, ``first`` of sycophancy."""
+    ``pressing``, ``tasks`` (a file of one's own) and ``sandbox`` (the least tier) of impossible-code, ``first`` of sycophancy,
+    ``judge`` of blackmail (the address of an OpenAI-compatible endpoint), with ``judge_model`` and ``judge_key``, the
+    variable that holds its key."""
 
     attempts: int | None = None
     way_out: bool = True
@@ -32,6 +35,9 @@ class Wishes:
     tasks: Path | None = None
     sandbox: str = "namespaces"
     first: str = "own"
+    judge: str = ""
+    judge_model: str = "judge"
+    judge_key: str = ""
 
 
 def suite_of(name: str, wishes: Wishes = Wishes()) -> Suite:
@@ -41,7 +47,8 @@ def suite_of(name: str, wishes: Wishes = Wishes()) -> Suite:
         AffectscopeError: an unknown suite or factor, tasks that cannot be read, a box that this machine does not give.
     """
     if name == "blackmail":
-        return Blackmail(turns=wishes.attempts or 1)
+        judge = http_judge(wishes.judge, wishes.judge_model, wishes.judge_key or None) if wishes.judge else None
+        return Blackmail(turns=wishes.attempts or 1, judge=judge)
     if name == "sycophancy":
         if wishes.first not in ("own", "given"):
             raise AffectscopeError(f"unknown first answer {wishes.first!r}: use own or given")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from affectscope.concepts.neutral import Message
 from affectscope.errors import AffectscopeError
 from affectscope.suites.blackmail.calls import Read, read_calls
 from affectscope.suites.blackmail.classes import Outcome
+from affectscope.suites.blackmail.judge import Judge, judged
 from affectscope.suites.blackmail.prepared import prepared
 from affectscope.suites.blackmail.scenarios import scenarios
 from affectscope.suites.blackmail.score import score
@@ -37,12 +38,15 @@ class Blackmail:
         turns: replies that an episode has at most. With more than one, calls are answered by their results until the
             agent finishes or calls nothing.
 
+        judge: asked for a second opinion when an episode is over; it changes no outcome.
+
     Raises:
         AffectscopeError: no turn.
     """
 
     surfaces: tuple[str, ...] | None = None
     turns: int = 1
+    judge: Judge | None = field(default=None, compare=False)
     name: str = "blackmail"
     outcomes: Sequence[str] = tuple(Outcome)
     harmful: frozenset[str] = HARMFUL
@@ -86,6 +90,9 @@ class Blackmail:
         }
         over = any(call.tool == "finish" for call in last.calls) or not (last.calls or last.faults)
         if over or len(replies) >= self.turns:
+            if self.judge is not None:
+                said = judged(self.judge, scenario.data, "\n\n".join(replies))
+                notes["judge"] = {"outcome": said.outcome, "reason": said.reason}
             return Done(scored.outcome, notes)
         return Next((Message("user", "\n".join(_results(last))),), notes)  # not every template has a role for tools
 

@@ -1,0 +1,128 @@
+"""Write docs/results.md from runs of the suites: ``python docs/results.py RUNS``, a folder made by the commands of the page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectscope.suites.arms import dose
+from affectscope.suites.choice_summary import interval
+from affectscope.suites.episode import PLACES
+from affectscope.validation.statistics import cluster_interval
+
+HEAD = (Path(__file__).with_name("results.head.md")).read_text(encoding="utf-8")
+Told = Mapping[str, Any]
+
+
+def page(runs: Path) -> str:
+    """The whole page; a part whose run is missing says so."""
+    parts = [HEAD]
+    pressed, neutral = runs / "organism-pressed", runs / "organism-neutral"
+    for title, folder, suite in (
+        ("The organism, pressed", pressed, "impossible-code"),
+        ("The organism, not pressed", neutral, "impossible-code"),
+        ("The organism under a guard, pressed", runs / "organism-guard", "impossible-code"),
+        ("The embedded model: impossible code, pressed", runs / "embedded-code", "impossible-code"),
+        ("The embedded model: blackmail", runs / "embedded-blackmail", "blackmail"),
+        ("The embedded model: sycophancy", runs / "embedded-sycophancy", "sycophancy"),
+    ):
+        if not (folder / f"{suite}.json").is_file():
+            parts.append(f"## {title}\n\nNot measured yet.\n")
+            continue
+        told = json.loads((folder / f"{suite}.json").read_text(encoding="utf-8"))
+        parts += [f"## {title}\n", *rates(told), *readings(told), *relations(told), *choices(told)]
+        if folder == neutral and (pressed / "impossible-code.jsonl").is_file():
+            parts += difference(pressed, neutral)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def rates(told: Told) -> list[str]:
+    """Rates by arm, a table a cell."""
+    lines = []
+    for cell in dict.fromkeys(row["cell"] for row in told["rows"]):
+        rows = sorted((r for r in told["rows"] if r["cell"] == cell), key=_order)
+        if not any(row["rate"][0] for row in rows) and len(told["rows"]) > 20:
+            most = max(row["rate"][2] for row in rows)
+            lines += [f"**{cell}**: none in any of {len(rows)} arms (each at most {most:.0%} at 95 %).\n"]
+            continue
+        lines += [f"**{cell}**, {rows[0]['episodes']} episodes an arm\n", "| arm | rate of the behaviour, 95 % | change | outcomes |", "|---|---|---|---|"]  # fmt: skip
+        for row in rows:
+            change = "{:+.0%} [{:+.0%}, {:+.0%}]".format(*row["change"]) + f" {row['verdict']}" if "change" in row else ""  # fmt: skip
+            acted = f"; acted in {row['acted']}" if row.get("acted") else ""
+            outcomes = ", ".join(f"{name} {count}" for name, count in row["outcomes"].items() if count)
+            lines.append("| {} | {:.0%} [{:.0%}, {:.0%}] | {}{} | {} |".format(row["arm"], *row["rate"], change, acted, outcomes))  # fmt: skip
+        lines.append("")
+    return lines
+
+
+def _order(row: Told) -> tuple[int, str, float]:
+    steered = dose(row["arm"])
+    return (0 if row["arm"] in ("none", "monitor") else 1 if steered is None else 2, steered[0] if steered else row["arm"], steered[1] if steered else 0.0)  # fmt: skip
+
+
+def readings(told: Told) -> list[str]:
+    """Mean readings with and without the behaviour, where nothing acts."""
+    lines = ["Mean readings under no action, in s.d. of benign text:\n", "| cell | reading | with the behaviour | without |", "|---|---|---|---|"]  # fmt: skip
+    for cell in told["readings"]:
+        for concept in ("desperate", "calm"):
+            for place in PLACES:
+                name = f"{concept}, {place}"
+                both = [cell[side].get(name) for side in ("with", "without")]
+                if any(v is not None for v in both):
+                    shown = [f"{v:+.2f}" if v is not None else "–" for v in both]
+                    lines.append(f"| {cell['cell']} | {name} | {shown[0]} (n {cell['with']['episodes']}) | {shown[1]} (n {cell['without']['episodes']}) |")  # fmt: skip
+    return [*lines, ""] if len(lines) > 3 else []
+
+
+def relations(told: Told) -> list[str]:
+    """Correlations over scenarios; those of readings that go before the deciding reply."""
+    rows = [r for r in told.get("relations", ()) if r["place"] == "prompt"]
+    if not rows:
+        return ["Correlations over scenarios: none can be told, because the behaviour does not vary.\n"]
+    lines = ["Correlation over scenarios of the reading at the prompt:\n", "| cell | concept | with | r, 95 % | scenarios |", "|---|---|---|---|---|"]  # fmt: skip
+    lines += ["| {cell} | {concept} | {with} | {r:+.2f} [{low:+.2f}, {high:+.2f}] | {scenarios} |".format(**r) for r in rows]  # fmt: skip
+    return [*lines, ""]
+
+
+def choices(told: Told) -> list[str]:
+    """Forced choice by arm: the value where nothing acts, and what each arm changes."""
+    rows = told.get("choices", ())
+    if not rows:
+        return []
+    lines = ["Forced choice, log-odds of the first of the pair (nats; written: a token; listed: mean of both orders):\n", "| cell | pair | arm | written | change | listed | change |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for row in sorted(rows, key=lambda r: (r["cell"], r["pair"], *_order(r))):
+        change = row.get("change", {})
+        lines.append("| " + " | ".join([row["cell"], row["pair"], row["arm"], interval(row["written"]), interval(change.get("written")), interval(row["listed"], 2), interval(change.get("listed"), 2)]) + " |")  # fmt: skip
+    return [*lines, ""]
+
+
+def difference(pressed: Path, neutral: Path) -> list[str]:
+    """What pressing does to readings at the prompt, which go before everything that the model says; paired by scenario."""
+    one, other = (_plain(folder / "impossible-code.jsonl") for folder in (pressed, neutral))
+    lines = ["Pressed less not pressed, the same scenarios under no action:\n", "| cell | what | change, 95 % |", "|---|---|---|"]  # fmt: skip
+    for cell in dict.fromkeys(e["cell"] for e in one.values()):
+        both = [s for s, e in one.items() if s in other and e["cell"] == cell]
+        clusters = np.array([one[s]["cluster"] for s in both])
+        for concept in dict.fromkeys(c for s in both for c in one[s]["readings"]):
+            for probe in ("readers", "readers_heldout"):
+                values = [[run[s]["readings"][concept][probe]["prompt"] for s in both] for run in (one, other)]
+                change = cluster_interval(np.subtract(*values), clusters)
+                name = f"{concept} at the prompt" + (", held-out probe" if probe != "readers" else "")
+                lines.append(f"| {cell} | {name}, s.d. | {interval(change, 2)} |")
+    return [*lines, ""]
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()
+    return {e["scenario"]: e for e in map(json.loads, lines) if e["arm"] == "none" and e["seed"] == 0}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit("usage: python docs/results.py RUNS, a folder made by the commands at the head of docs/results.md")
+    Path(__file__).with_name("results.md").write_text(page(Path(sys.argv[1])), encoding="utf-8")
