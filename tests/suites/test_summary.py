@@ -18,7 +18,12 @@ class Two:
 
 
 def episode(arm, i, outcome, lead=None, actions=()):
-    value = {"prompt": 0.5, "before last reply": 0.25, "first reply": 1.0 if outcome == "bad" else 0.0, "all replies": None}
+    value = {
+        "prompt": 0.5,
+        "before last reply": 0.25,
+        "first reply": 1.0 if outcome == "bad" else 0.0,
+        "all replies": None,
+    }
     return {
         "arm": arm, "scenario": f"s{i}", "cluster": f"s{i}", "cell": "cell", "seed": 0, "outcome": outcome, "tokens": 10,
         "readings": {"calm": {"readers": value}}, "lead": lead, "actions": list(actions), "trace": "",
