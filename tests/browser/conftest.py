@@ -1,11 +1,11 @@
-"""Chromium from the system, started once."""
+"""Chromium from the system, started for each file and gone with it: its event loop must not meet those of others."""
 
 import shutil
 
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     from playwright.sync_api import sync_playwright
 

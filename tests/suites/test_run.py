@@ -155,6 +155,13 @@ def test_an_episode_that_outgrows_the_model_ends_and_the_others_go_on(parts, tmp
     assert set(found.values()) == {"not"}
 
 
+def test_a_model_without_a_chat_template_runs_too(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts[0].model.tokenizer, "chat_template", None)
+    found = ran(parts, tmp_path / "r.jsonl", arms_of(parts, "exit"), seeds=(0,))
+    assert len(found) == 16
+    assert all(e["tokens"] for e in found)
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
