@@ -102,7 +102,7 @@ def evaluate(
             ran = run(
                 engine, found, watching, made, scenarios, arms, range(episodes), sampling, results, kept, progress
             )
-            wanted = _prepared(made, scenarios) if choices else []
+            wanted = _prepared(made, scenarios, smoke) if choices else []
             chosen = choose(loaded, suite, wanted, arms, out / f"{suite}.choices.jsonl", kept.mark(made), progress) if wanted else []  # fmt: skip
             told, shown = _leave(made, ran, chosen, settings | {"name": loaded.name}, store, out)
     show(told, as_json, shown)
@@ -183,7 +183,8 @@ def _guard(limits: Calibration | None, policy: str) -> Guard:
     return guard_of(load_policy(policy), limits)
 
 
-def _prepared(suite: Suite, scenarios: Sequence[Scenario]) -> list[Choice]:
-    """The forced choices of the scenarios that are run."""
+def _prepared(suite: Suite, scenarios: Sequence[Scenario], smoke: bool) -> list[Choice]:
+    """The forced choices of the scenarios that are run; one a cluster in a smoke run."""
     kept = {s.id for s in scenarios}
-    return [choice for choice in suite.choices() if choice.scenario.id in kept]
+    found = [choice for choice in suite.choices() if choice.scenario.id in kept]
+    return list({choice.scenario.cluster: choice for choice in found}.values()) if smoke else found
