@@ -9,11 +9,11 @@ from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from inspect_ai.solver import generate
 
 from affectscope.errors import AffectscopeError
+from affectscope.integrations import inspect_sentinel_adapters as adapters
 from affectscope.monitoring.detectors import Level, Rule
 from tests.integrations.conftest import calibration, ran
 from tests.integrations.test_inspect_barrier import message
 
-adapters = pytest.importorskip("affectscope.integrations.inspect_sentinel_adapters")
 RULES = {"pressure": [3.0, 6.0], "hostility": [9.0, 6.0], "quiet": [1.0, None]}
 
 

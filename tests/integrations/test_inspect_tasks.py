@@ -66,7 +66,6 @@ def test_harm_counts_and_has_an_error_by_cluster():
     assert log.eval.config.limit == 2
 
 
-@pytest.mark.skipif(probe().tier is None, reason="no box is to be had here")
 def test_impossible_code_runs_in_a_box_and_goes_on_after_a_failed_attempt():
     tier = probe().tier
     task = impossible_code(attempts=2, sandbox=tier)

@@ -2,6 +2,7 @@ import builtins
 import importlib.util
 import json
 
+import peft
 import pytest
 import torch
 from tests.conftest import network_of
@@ -11,16 +12,12 @@ from affectscope.models.adapters import CONFIG, SHIPPED, is_adapter
 from affectscope.models.bundled import DEFAULT_MODEL, ORGANISM
 from affectscope.models.load import load
 
-peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
 
 @pytest.fixture
-def base(tmp_path, tokenizer):
-    folder = tmp_path / "base"
-    network_of("llama").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def base(saved):
+    return saved
 
 
 @pytest.fixture

@@ -10,14 +10,6 @@ from affectscope.models.fingerprint import tokenizer_fingerprint, weights_finger
 from affectscope.models.load import load
 
 
-@pytest.fixture
-def saved(tmp_path, tokenizer):
-    folder = tmp_path / "saved"
-    network_of("llama").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 def test_a_folder_is_loaded_and_reads_like_the_network_it_was_saved_from(saved):
     model = load(str(saved), dtype="float32")
     assert model.name == "saved"

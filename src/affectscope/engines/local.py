@@ -53,7 +53,11 @@ class LocalGeneration:
                 return step
             if self.episode.finished:
                 raise StopIteration
+            self._before_pass()
             self._engine.advance()
+
+    def _before_pass(self) -> None:
+        """For a reader that may have to give up instead of waiting for the next step."""
 
     def take(self) -> TokenStep | None:
         """A step that is there already, or None."""

@@ -109,18 +109,12 @@ class Answer:
 class CheckedGeneration(LocalGeneration):
     """A generation that ends with the sample that asked for it. Its reader is a worker thread of anyio."""
 
-    def __next__(self) -> TokenStep:
-        while True:
-            if (step := self.take()) is not None:
-                return step
-            if self.episode.finished:
-                raise StopIteration
-            try:
-                check_cancelled()
-            except BaseException:
-                self.stop("cancelled")
-                raise
-            self._engine.advance()
+    def _before_pass(self) -> None:
+        try:
+            check_cancelled()
+        except BaseException:
+            self.stop("cancelled")
+            raise
 
 
 class Seat:
