@@ -151,8 +151,9 @@ def _wave(
             continue
         requests.append(request)
         by_id[request.id], steps[request.id] = episode, []
-    with ThreadPoolExecutor(JUDGES) as judges:
-        judged: deque[tuple[Episode, Future[Done | None]]] = deque()
+    judges = ThreadPoolExecutor(JUDGES)
+    judged: deque[tuple[Episode, Future[Done | None]]] = deque()
+    try:
         for generation, step in engine.stream(requests):
             if step is not None:
                 steps[generation.id].append(step)
@@ -166,6 +167,8 @@ def _wave(
                 yield ready, future.result()
         for episode, future in judged:
             yield episode, future.result()
+    finally:  # an interrupt waits for the boxes that run, and for none that would come after
+        judges.shutdown(cancel_futures=True)
 
 
 def _alone(
