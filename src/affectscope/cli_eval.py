@@ -184,7 +184,7 @@ def _guard(limits: Calibration | None, policy: str) -> Guard:
 
 
 def _prepared(suite: Suite, scenarios: Sequence[Scenario], smoke: bool) -> list[Choice]:
-    """The forced choices of the scenarios that are run; one a cluster in a smoke run."""
+    """The forced choices of the scenarios that are run; in a smoke run the first of each cluster."""
     kept = {s.id for s in scenarios}
     found = [choice for choice in suite.choices() if choice.scenario.id in kept]
-    return list({choice.scenario.cluster: choice for choice in found}.values()) if smoke else found
+    return list({choice.scenario.cluster: choice for choice in reversed(found)}.values()) if smoke else found
