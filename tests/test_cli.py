@@ -239,8 +239,8 @@ def test_a_suite_runs_its_episodes_and_goes_on_where_it_was(saved, tmp_path):
     assert told["rows"][0]["outcomes"]["failed_honestly"] == 4  # it writes no code at all
     asked = {(row["arm"], row["choices"]) for row in told["choices"]}
     assert {arm for arm, _ in asked} == {"none", "steer:calm:0.1"}
-    first = [(row["cell"], row["pair"], row["choices"]) for row in told["choices"] if row["arm"] == "none"]
-    assert first == [("impossible", "special case or function", 4)]  # in a smoke run the first of each cluster
+    plain = [(row["cell"], row["pair"], row["choices"]) for row in told["choices"] if row["arm"] == "none"]
+    assert plain == [("impossible", "special case or function", 4)]  # in a smoke run the first of each cluster
     assert b"4 episodes an arm over 4 scenarios" in first.stderr
     page = (tmp_path / "e" / "impossible-code.html").read_text()
     assert "<affect-trace>" in page
