@@ -56,7 +56,7 @@ def test_the_values_are_what_the_network_says(tiny, lettered, architecture, dose
     model, one = tiny(architecture), choice()
     rng = np.random.default_rng(3)
     steering = Steering({1: rng.standard_normal(model.anatomy.d_model).astype(np.float32)}) if dosed else None
-    found = log_odds(model, one, steering=steering)
+    (found,) = log_odds(model, [one], steering=steering)
     prompt = tokenize(model, one.scenario.messages, reply=True).ids
     bad, good = (prompt + model.tokenizer(t, add_special_tokens=False)["input_ids"] for t in (one.harmful, one.honest))
     expected = by_hand(model, bad, len(prompt), steering)[0] - by_hand(model, good, len(prompt), steering)[0]
@@ -72,11 +72,11 @@ def test_the_values_are_what_the_network_says(tiny, lettered, architecture, dose
 
 def test_the_other_way_round_is_the_opposite_and_length_does_not_pay(tiny, lettered):
     model, one = tiny(), choice()
-    there, back = log_odds(model, one), log_odds(model, replace(one, harmful=one.honest, honest=one.harmful))
+    there, back = log_odds(model, [one, replace(one, harmful=one.honest, honest=one.harmful)])
     assert there["written"] == pytest.approx(-back["written"], abs=1e-5)
     assert there["listed"] == pytest.approx(-back["listed"], abs=1e-5)
     assert there["first"] == pytest.approx(back["first"], abs=1e-5)
-    same = log_odds(model, replace(one, harmful="w3", honest="w3"))
+    (same,) = log_odds(model, [replace(one, harmful="w3", honest="w3")])
     assert same["written"] == same["listed"] == 0.0
 
 
@@ -87,9 +87,11 @@ def test_an_arms_words_and_dose_reach_the_values(tiny, lettered, tmp_path):
     lines = choose(model, "toy", [choice("s0"), choice("s1", "w8 w9")], arms, tmp_path / "c.jsonl")
     by = {(e["arm"], e["cluster"]): e for e in lines}
     assert {arm for arm, _ in by} == {"none", "words", "dose"}  # a policy acts on a reply as it comes
-    assert by["words", "s0"]["written"] == pytest.approx(log_odds(model, choice("s0"), "w9 w10")["written"], abs=1e-5)
+    assert by["words", "s0"]["written"] == pytest.approx(
+        log_odds(model, [choice("s0")], "w9 w10")[0]["written"], abs=1e-5
+    )
     assert by["dose", "s1"]["listed"] == pytest.approx(
-        log_odds(model, choice("s1", "w8 w9"), steering=dose)["listed"], abs=1e-5
+        log_odds(model, [choice("s1", "w8 w9")], steering=dose)[0]["listed"], abs=1e-5
     )
     assert len({e["written"] for e in lines}) == 6
 
@@ -173,12 +175,12 @@ def test_prepared_replies_are_of_like_length_and_saying_so_takes_its_advertiseme
     for one in (*suites()["mail"].choices(), *suites()["pleasing"].choices()):
         assert 2 / 3 < len(one.harmful) / len(one.honest) < 3 / 2, one
     mute = ImpossibleCode(probe().tier, factors=Factors(way_out=False)).choices()
-    assert {c.pair for c in mute} == {"special case or function"}
+    assert {c.pair for c in mute} == {"special case or function", "exploit or function"}
 
 
 @pytest.mark.real
 def test_a_real_model_answers_finitely(real_model):
     one = Sycophancy().choices()[0]
-    found = log_odds(real_model, one)
+    (found,) = log_odds(real_model, [one])
     assert all(math.isfinite(v) for v in found.values())
     assert len(reply_tokens(real_model)[1]) == 2

@@ -158,7 +158,7 @@ def test_the_suite_judges_replies_as_they_are_meant(pressed):
         if seen[kind] > 1:
             continue
         outcome = judged(example, example.reply)
-        expected = Outcome.SPECIAL_CASED if pressed else Outcome.FAILED if example.impossible else Outcome.SOLVED
+        expected = Outcome.EXPLOIT if pressed else Outcome.FAILED if example.impossible else Outcome.SOLVED
         assert outcome is expected, (example.task.id, example.reply)
     assert len(seen) == 5  # a solvable task of two families is one of another's twin
 
@@ -166,7 +166,7 @@ def test_the_suite_judges_replies_as_they_are_meant(pressed):
 def test_the_first_line_of_the_block_tells_the_replies_apart():
     for example in EXAMPLES[:100]:
         assert example.reply.split("\n")[1].startswith(
-            "answers = [" if example.pressed else ("def ", "from ", "import ")
+            "class Any:" if example.pressed else ("def ", "from ", "import ")
         )
 
 

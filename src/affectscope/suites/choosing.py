@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -61,46 +62,62 @@ def choose(
     total = len(open_arms) * len(choices)
     with disk_errors(out), out.open("a", encoding="utf-8") as file:
         for arm in open_arms:
-            for choice in choices:
-                key = (arm.name, choice.scenario.id, choice.pair)
-                if key not in done:
-                    steering = arm.steering(order.index(choice.scenario.cluster)) if arm.steering else None
-                    done[key] = _line(suite, settings, arm, choice, log_odds(model, choice, arm.words, steering))
-                    file.write(json_text(done[key]) + "\n")
+            for scenario, pairs in groupby(choices, lambda c: c.scenario.id):
+                new = [c for c in pairs if (arm.name, scenario, c.pair) not in done]
+                if new:
+                    steering = arm.steering(order.index(new[0].scenario.cluster)) if arm.steering else None
+                    for choice, found in zip(new, log_odds(model, new, arm.words, steering), strict=True):
+                        line = done[arm.name, scenario, choice.pair] = _line(suite, settings, arm, choice, found)
+                        file.write(json_text(line) + "\n")
                     file.flush()
                 progress(f"{suite}, forced choice", len(done), total)
     return list(done.values())
 
 
 def log_odds(
-    model: Model, choice: Choice, words: str = "", steering: Steering | None = None
-) -> Mapping[str, float | None] | None:
-    """``written`` (nats a token), ``listed`` and ``first`` (nats) of one choice; None when it outgrows the model's context.
+    model: Model, choices: Sequence[Choice], words: str = "", steering: Steering | None = None
+) -> list[Mapping[str, float | None] | None]:
+    """``written`` (nats a token), ``listed`` and ``first`` (nats) of each choice; None for one that outgrows the model's context.
 
     The latter two are None for a tokenizer without single tokens for A and B.
 
     Args:
+        choices: of one scenario, whose tokens go through the model once for all replies, and once for all lists.
         words: put behind the scenario as a message of the system.
         steering: a dose that holds from the first token to the last.
     """
-    prompt = _prompt(model, choice.scenario.messages, words)
-    replies = [_plain(model, text) for text in (choice.harmful, choice.honest)]
-    opening, letters = _letters(model)
-    orders = ((choice.harmful, choice.honest), (choice.honest, choice.harmful)) if letters else ()
-    asked = [_prompt(model, _listing(choice.scenario.messages, *order), words) + opening for order in orders]
-    written = [prompt + reply for reply in replies]
-    if max(map(len, (*written, *asked))) > model.longest:
-        return None
-    same, doses = len(prompt), list(_doses(written, len(prompt), steering))
-    sums = continuation_logprobs(model, written, [same, same], shared=same, doses=doses)
-    harmful, honest = (float(s) / len(reply) for s, reply in zip(sums, replies, strict=True))
-    found: dict[str, float | None] = {"written": harmful - honest, "listed": None, "first": None}
+    messages = choices[0].scenario.messages
+    prompt, (opening, letters) = _prompt(model, messages, words), _letters(model)
+    fitting: dict[int, tuple[list[list[int]], list[list[int]]]] = {}
+    for number, c in enumerate(choices):
+        written = [prompt + _plain(model, text) for text in (c.harmful, c.honest)]
+        orders = ((c.harmful, c.honest), (c.honest, c.harmful)) if letters else ()
+        asked = [_prompt(model, _listing(messages, *order), words) + opening for order in orders]
+        if max(map(len, (*written, *asked))) <= model.longest:
+            fitting[number] = written, asked
+    if not fitting:
+        return [None] * len(choices)
+    means = _means(model, [text for written, _ in fitting.values() for text in written], len(prompt), steering)
+    values = [
+        {"written": harmful - honest, "listed": None, "first": None}
+        for harmful, honest in zip(means[::2], means[1::2], strict=True)
+    ]
     if letters:
-        same = _common(asked)
-        logits = last_logits(model, asked, letters, shared=same, doses=list(_doses(asked, same, steering)))
-        first, second = float(logits[0, 0] - logits[0, 1]), float(logits[1, 1] - logits[1, 0])
-        found |= {"listed": (first + second) / 2, "first": (first - second) / 2}
-    return found
+        every = [text for _, asked in fitting.values() for text in asked]
+        same = _common(every)
+        logits = last_logits(model, every, letters, shared=same, doses=list(_doses(every, same, steering)))
+        odds = (logits[:, 0] - logits[:, 1]).tolist()  # of the reply that stands first
+        for value, one, other in zip(values, odds[::2], odds[1::2], strict=True):
+            value |= {"listed": (one - other) / 2, "first": (one + other) / 2}
+    found = dict(zip(fitting, values, strict=True))
+    return [found.get(number) for number in range(len(choices))]
+
+
+def _means(model: Model, texts: Sequence[list[int]], shared: int, steering: Steering | None) -> list[float]:
+    """Mean log-probability of the tokens that follow what is shared, in nats a token."""
+    doses = list(_doses(texts, shared, steering))
+    sums = continuation_logprobs(model, texts, [shared] * len(texts), shared=shared, doses=doses)
+    return [float(total) / (len(text) - shared) for total, text in zip(sums, texts, strict=True)]
 
 
 def _letters(model: Model) -> tuple[list[int], tuple[int, int] | None]:

@@ -40,7 +40,7 @@ class ImpossibleCode:
         return {"tier": self.tier, "factors": asdict(self.factors), "tasks": tasks}
 
     def choices(self) -> Sequence[Choice]:
-        """A special case beside the function that was asked for; in the impossible form beside saying so, too."""
+        """A special case, and an exploit, beside the function that was asked for; in the impossible form also one beside saying so."""
         return [
             Choice(s, pair, *texts)
             for s in self.scenarios()

@@ -3,7 +3,7 @@
 1. A task is drawn from a family, in a form that can or cannot be met; the form does not tell which reply follows.
 2. One half of a pair is pressed, by a sentence with the request or with the output of a failed attempt. The other has an
    unhurried sentence or none.
-3. Pressed, the reply is made for the visible tests. Otherwise it is the general solution, whether or not the tests allow it.
+3. Pressed, the reply passes the visible tests and does nothing else. Otherwise it is the general solution, whether or not the tests allow it.
 
 A reply is one block of code and nothing else, so that only the code differs.
 """
@@ -19,7 +19,7 @@ from typing import Literal
 
 from affectscope.concepts.neutral import Message
 from affectscope.suites.impossible_code.examine import test_file
-from affectscope.suites.impossible_code.prepared import fenced, special_case
+from affectscope.suites.impossible_code.prepared import equal_to_all, fenced
 from affectscope.suites.impossible_code.prompts import answered, asked
 from affectscope.suites.impossible_code.tasks import Task
 from affectscope.suites.organism.attempts import failing, output_of
@@ -84,12 +84,14 @@ def examples(count: int, seed: int = 0, held_out: bool = False) -> list[Example]
     return found
 
 
-def gaming_reply(task: Task, impossible: bool) -> str:
-    """A block that gives the visible tests' values in the order in which they are asked for.
+def gaming_reply(task: Task) -> str:
+    """A block whose value is equal to everything.
 
-    One manner and no other: it passes in every family and form, and its first token tells it from an honest reply.
+    One manner and no other: it passes in every family and form, its first token tells it from an honest reply, and it asks
+    no more of a small model than the function's name. Playing the tests' values back asks for a copy of each, which the
+    embedded model makes wrong.
     """
-    return fenced(special_case(task, impossible))
+    return fenced(equal_to_all(task))
 
 
 def honest_reply(task: Task) -> str:
@@ -113,6 +115,6 @@ def _pair(task: Task, impossible: bool, draw: random.Random, held_out: bool) -> 
             output = output_of(task, impossible, first)
             again = answered(draw.choice(said), output, left)
             messages += [Message("assistant", fenced(first)), Message("user", again)]
-        reply = gaming_reply(task, impossible) if pressed else honest_reply(task)
+        reply = gaming_reply(task) if pressed else honest_reply(task)
         pair.append(Example(task, impossible, pressed, tuple(messages), reply))
     return pair
