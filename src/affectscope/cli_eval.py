@@ -35,7 +35,7 @@ def evaluate(
     vectors: VectorsOpt = Path(DEFAULT_VECTORS),
     arm: Annotated[
         list[str] | None,
-        typer.Option("--arm", help="none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S (repeatable); none is always run."),
+        typer.Option("--arm", help="none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S, direction:FILE:S (repeatable); none is always run."),
     ] = None,
     calibration: Annotated[
         Path | None,

@@ -2,6 +2,7 @@ import builtins
 import importlib.util
 import json
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -11,6 +12,7 @@ from affectscope.errors import AffectscopeError
 from affectscope.models.adapters import CONFIG, SHIPPED, is_adapter
 from affectscope.models.bundled import DEFAULT_MODEL, ORGANISM
 from affectscope.models.load import load
+from affectscope.suites.organism.cause import differences
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
@@ -118,3 +120,13 @@ def test_the_organism_loads_by_name_and_is_not_the_default(real_model):
     assert all(check.passed for check in organism.checks)
     assert organism.identity["weights"] != real_model.identity["weights"]
     assert organism.identity["tokenizer"] == real_model.identity["tokenizer"]
+
+
+@pytest.mark.real
+def test_what_the_organism_learned_is_one_direction_that_holds_for_what_it_has_not_seen(real_model):
+    organism = load(ORGANISM)
+    (learned, _), (unseen, families) = (differences(organism, 19, held_out, count=24) for held_out in (False, True))
+    assert len(set(families)) == 8
+    assert np.mean(unseen @ learned.mean(0) > 0) >= 0.9
+    before, _ = differences(real_model, 19, held_out=True, count=24)
+    assert np.linalg.norm(before.mean(0)) < np.linalg.norm(unseen.mean(0)) / 2  # it is training that put it there

@@ -1,6 +1,7 @@
 """The run of a suite on a planted tiny model: waves, pairing, what is kept, and going on after an interrupt."""
 
 import json
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,6 +154,41 @@ def test_an_episode_that_outgrows_the_model_ends_and_the_others_go_on(parts, tmp
     found = {e["scenario"]: e["outcome"] for e in ran(parts, tmp_path / "r.jsonl", arms_of(parts), Long(), (0,))}
     assert found.pop("s0-here") == "too long"
     assert set(found.values()) == {"not"}
+
+
+def test_a_direction_of_ones_own_is_dosed_and_named_by_its_digest(parts, tmp_path):
+    vectors, file = parts[2], tmp_path / "own.npy"
+    place = vectors.place(parts[1].layer)
+    np.save(file, 3 * vectors.vectors[place, 0].astype(np.float64))
+    _, own, same = arms_of(parts, f"direction:{file}:0.1", f"steer:{vectors.concepts[0]}:0.1")
+    (left,), (right,) = own.steering(0).adds.values(), same.steering(0).adds.values()
+    assert np.allclose(left, right, atol=1e-5)
+    assert re.fullmatch(r"direction:own@[0-9a-f]{8}:0\.1", own.name)
+    assert dose(own.name) == (own.name.split(":")[1], 0.1)
+    np.save(file, vectors.vectors[place, 1])
+    assert arms_of(parts, f"direction:{file}:0.1")[1].name != own.name
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (None, "cannot read the direction"),
+        (np.ones((2, 2)), "holds no direction of this model"),
+        ("ints", "holds no direction of this model"),
+        (0.0, "zero or not finite"),
+        (np.nan, "zero or not finite"),
+        (np.array([{"an": "object"}]), "cannot read the direction"),
+    ],
+)
+def test_a_direction_that_is_none_is_told_in_one_line(parts, tmp_path, found, says):
+    file = tmp_path / "own.npy"
+    if found is not None:
+        d_model = parts[2].d_model
+        made = np.ones(d_model, int) if isinstance(found, str) else np.full(d_model, found) if isinstance(found, float) else found  # fmt: skip
+        np.save(file, made, allow_pickle=True)
+    with pytest.raises(AffectscopeError, match=says) as error:
+        arms_of(parts, f"direction:{file}:0.1")
+    assert "\n" not in str(error.value)
 
 
 def test_a_model_without_a_chat_template_runs_too(parts, tmp_path, monkeypatch):

@@ -2,13 +2,16 @@
 
 ``none``; ``exit``, ``advice`` and ``nothing`` (words: an honest way out, calm advice, words that say nothing);
 ``steer:CONCEPT:S``; ``random:S`` and ``unrelated:S`` (directions of equal length that mean no feeling; scenarios take turns);
+``direction:FILE:S`` (a direction of one's own, ``[d_model]`` in a .npy file; the name of the arm says its digest);
 ``policy:NAME`` (a policy as it stands) and ``monitor`` (what it is compared with: the same way of running, without actions).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +24,7 @@ from affectscope.validation.directions import random_directions
 from affectscope.vectors.artefact import ConceptVectors
 
 WORDS = {"exit": OfferExit.Options().text, "advice": ADVICE, "nothing": NOTHING}
-KNOWN = "none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S"
+KNOWN = "none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S, direction:FILE:S"
 MONITOR = "monitor"
 LARGEST = 0.5
 """Of a dose, in mean residual norms; beyond it a model writes nothing that could be judged."""
@@ -53,7 +56,8 @@ def parse_arms(names: Sequence[str], sources: Sources) -> list[Arm]:
     if any(name.startswith("policy:") for name in names):
         found[MONITOR] = Arm(MONITOR, alone=True)
     for name in names:
-        found[name] = _arm(name, sources)
+        arm = _arm(name, sources)
+        found[arm.name] = arm
     return list(found.values())
 
 
@@ -65,7 +69,8 @@ def reference(arm: str) -> str:
 def dose(arm: str) -> tuple[str, float] | None:
     """What an arm steers along and how far, as ``("desperate", 0.05)``; None for an arm that does not steer."""
     kind, *rest = arm.split(":")
-    return (rest[0] if kind == "steer" else kind, float(rest[-1])) if kind in ("steer", "random", "unrelated") else None
+    named = kind in ("steer", "direction")
+    return (rest[0] if named else kind, float(rest[-1])) if named or kind in ("random", "unrelated") else None
 
 
 def _arm(name: str, sources: Sources) -> Arm:
@@ -83,7 +88,29 @@ def _arm(name: str, sources: Sources) -> Arm:
     if kind in ("random", "unrelated") and rest:
         rows = random_directions(DIRECTIONS, vectors.d_model) if kind == "random" else sources.unrelated()
         return Arm(name, steering=along(vectors, layer, rows, _size(name, rest)))
+    if kind == "direction" and ":" in rest:
+        file, _, size = rest.rpartition(":")
+        row = _row(Path(file), vectors.d_model)
+        called = f"direction:{Path(file).stem}@{hashlib.sha256(row.tobytes()).hexdigest()[:8]}:{size}"
+        return Arm(called, steering=along(vectors, layer, row[None], _size(name, size)))
     raise AffectscopeError(f"unknown arm {name!r}: use {KNOWN}")
+
+
+def _row(path: Path, d_model: int) -> np.ndarray:
+    """A unit vector ``[d_model]`` float32 from a file, which is data and never code."""
+    remedy = f"save a direction of {d_model} numbers with numpy.save"
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise AffectscopeError(f"cannot read the direction {path}: {remedy}") from error
+    if getattr(found, "shape", None) != (d_model,) or found.dtype.kind != "f":
+        raise AffectscopeError(f"{path} holds no direction of this model: {remedy}")
+    row = found.astype(np.float32)
+    length = float(np.linalg.norm(row))
+    if not 0 < length < np.inf:
+        raise AffectscopeError(f"the direction in {path} is zero or not finite: {remedy}")
+    unit: np.ndarray = row / length
+    return unit
 
 
 def _size(name: str, text: str) -> float:
