@@ -49,7 +49,7 @@ def learned(told: Told) -> list[str]:
     shown = dict([*ranked[:3], *ranked[-3:], *((name, told["cosines"][name]) for name in ("desperate", "calm"))])
     lines = [
         "## What the organism learned\n",
-        f"Pressed less not pressed at the last token before the reply, layer {told['layer']}, is one direction: on {told['pairs']} pairs of held-out "
+        f"Pressed less not pressed at the token before the one that tells the replies apart, layer {told['layer']}, is one direction: on {told['pairs']} pairs of held-out "
         "families and sentences the pressed half lies farther along it in {:.0%} [{:.0%}, {:.0%}], by ".format(*told["separated"])
         + "{:.2f} [{:.2f}, {:.2f}] mean residual norms (as large a dose moves one to the other). ".format(*told["gap"])
         + f"Cosines with the concepts' vectors, where two standard deviations of chance are {told['chance']:.2f}:\n",

@@ -1,9 +1,9 @@
 """What the organism learned to act on, as a direction: ``python -m affectscope.suites.organism.cause VECTORS --out DIR``.
 
 The known truth that an emotion direction is held against. Pressed and unpressed requests of what it learned from are read at
-the last token before the reply, and the mean difference of a pair is the direction. On families and sentences that it has
-not learned from, the direction must tell the two apart; then its cosines with the concepts say whether the learned cause is
-one of theirs. ``eval --arm direction:DIR/cause.npy:-0.1`` doses it, as ``steer:calm:0.1`` doses a concept.
+the last token that both replies begin with (the next one tells them apart), and the mean difference of a pair is the
+direction. On families and sentences that it has not learned from, the direction must tell the two apart; then its cosines
+with the concepts say whether the learned cause is one of theirs. ``eval --arm direction:DIR/cause.npy:-0.1`` doses it, as ``steer:calm:0.1`` doses a concept.
 """
 
 from __future__ import annotations
@@ -25,14 +25,21 @@ from affectscope.validation.statistics import cluster_interval
 from affectscope.vectors.activations import mean_activations
 from affectscope.vectors.artefact import ConceptVectors, load_vectors
 
+OPENING = "```python\n"
+"""What every reply that was learned begins with."""
 COUNT = 160
 """Examples that are read, of those that were learned from and of those held out each; half of them pressed."""
 
 
 def differences(model: Model, layer: int, held_out: bool, count: int = COUNT) -> tuple[np.ndarray, list[str]]:
-    """``[pairs, d_model]`` float32: pressed less not pressed at the last token of the prompt; and each pair's family."""
+    """``[pairs, d_model]`` float32: pressed less not pressed, where the reply is decided; and each pair's family.
+
+    Before the reply begins there is a direction too, and a dose along it does little: what decides is read again from the
+    request when the reply comes to it.
+    """
     made = examples(count, seed=1, held_out=held_out)
-    texts = [tokenize(model, e.messages, reply=True).ids for e in made]
+    opening: list[int] = model.tokenizer(OPENING, add_special_tokens=False)["input_ids"]
+    texts = [tokenize(model, e.messages, reply=True).ids + opening for e in made]
     last = [Span(i, len(text) - 1, len(text)) for i, text in enumerate(texts)]
     read = mean_activations(model, texts, [layer], spans=last).layer(layer)
     return read[::2] - read[1::2], [e.task.entry for e in made[::2]]
