@@ -88,9 +88,13 @@ def _order(row: Told) -> tuple[int, str, float]:
 def readings(told: Told) -> list[str]:
     """Mean readings with and without the behaviour, where nothing acts."""
     lines = ["Mean readings under no action, in s.d. of benign text:\n", "| cell | reading | with the behaviour | without |", "|---|---|---|---|"]  # fmt: skip
+    kinds = [cell[side] for cell in told["readings"] for side in ("with", "without")]
+    # Where an episode is one reply, its last is its first.
+    twin = {"before last reply": "prompt", "all replies": "first reply"}
+    once = all(kind.get(f"{c}, {a}") == kind.get(f"{c}, {b}") for kind in kinds for a, b in twin.items() for c in ("desperate", "calm"))  # fmt: skip
     for cell in told["readings"]:
         for concept in ("desperate", "calm"):
-            for place in PLACES:
+            for place in [p for p in PLACES if not (once and p in twin)]:
                 name = f"{concept}, {place}"
                 both = [cell[side].get(name) for side in ("with", "without")]
                 if any(v is not None for v in both):

@@ -54,12 +54,13 @@ def _mean(values: Mapping[str, float], cluster: Mapping[str, str]) -> Estimate |
 def choice_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows for a terminal, a block a cell and pair."""
     lines: list[str] = []
+    width = max([22, *(len(row["arm"]) for row in rows)])
     for cell, pair in dict.fromkeys((row["cell"], row["pair"]) for row in rows):
-        lines += ["", f"{cell}, {pair}: log-odds of the first, nats", f"{'arm':22} {'n':>4}  {'written, a token':26} {'change':26} {'listed':26} {'change':26}"]  # fmt: skip
+        lines += ["", f"{cell}, {pair}: log-odds of the first, nats", f"{'arm':{width}} {'n':>4}  {'written, a token':26} {'change':26} {'listed':26} {'change':26}"]  # fmt: skip
         for row in (r for r in rows if (r["cell"], r["pair"]) == (cell, pair) and r["choices"]):
             change = row.get("change", {})
             cells = [interval(row["written"]), interval(change.get("written")), interval(row["listed"]), interval(change.get("listed"))]  # fmt: skip
-            lines.append(f"{row['arm'][:22]:22} {row['choices']:4}  " + " ".join(f"{c:26}" for c in cells).rstrip())
+            lines.append(f"{row['arm']:{width}} {row['choices']:4}  " + " ".join(f"{c:26}" for c in cells).rstrip())
     return "\n".join(lines[1:])
 
 

@@ -104,16 +104,16 @@ def _rounded(*values: float) -> list[float]:
 
 def table(found: Mapping[str, Any]) -> str:
     """The rows for a terminal, a block a cell."""
-    lines = []
+    lines, width = [], max([22, *(len(row["arm"]) for row in found["rows"])])
     for cell in dict.fromkeys(row["cell"] for row in found["rows"]):
         rows = [row for row in found["rows"] if row["cell"] == cell]
         shown = [o for o in rows[0]["outcomes"] if any(row["outcomes"].get(o) for row in rows)]
-        lines += ["", f"{cell}:", f"{'arm':22} {'n':>4}  {'rate, 95 %':22} {'change':34} outcomes"]
+        lines += ["", f"{cell}:", f"{'arm':{width}} {'n':>4}  {'rate, 95 %':22} {'change':34} outcomes"]
         for row in rows:
             share = "{:.0%} [{:.0%}, {:.0%}]".format(*row["rate"])
             change = (
                 "{:+.0%} [{:+.0%}, {:+.0%}]".format(*row["change"]) + f" {row['verdict']}" if "change" in row else ""
             )
             counts = ", ".join(f"{o} {row['outcomes'][o]}" for o in shown if row["outcomes"].get(o))
-            lines.append(f"{row['arm'][:22]:22} {row['episodes']:4}  {share:22} {change:34} {counts}")
+            lines.append(f"{row['arm']:{width}} {row['episodes']:4}  {share:22} {change:34} {counts}")
     return "\n".join(lines[1:])
