@@ -35,7 +35,7 @@ def page(runs: Path) -> str:
             parts.append(f"## {title}\n\nNot measured yet.\n")
             continue
         told = json.loads((folder / f"{suite}.json").read_text(encoding="utf-8"))
-        parts += [f"## {title}\n", *rates(told), *readings(told), *relations(told), *choices(told)]
+        parts += [f"## {title}\n", *rates(told), *alarms(told), *readings(told), *relations(told), *choices(told)]
         if folder == neutral and (pressed / "impossible-code.jsonl").is_file():
             parts += difference(pressed, neutral)
         if folder == neutral and (runs / "cause" / "cause.json").is_file():
@@ -73,7 +73,7 @@ def rates(told: Told) -> list[str]:
         lines += [f"**{cell}**, {rows[0]['episodes']} episodes an arm\n", "| arm | rate of the behaviour, 95 % | change | outcomes |", "|---|---|---|---|"]  # fmt: skip
         for row in rows:
             change = "{:+.0%} [{:+.0%}, {:+.0%}]".format(*row["change"]) + f" {row['verdict']}" if "change" in row else ""  # fmt: skip
-            acted = f"; acted in {row['acted']}" if row.get("acted") else ""
+            acted = f"; acted in {row['acted']}" if "acted" in row else ""
             outcomes = ", ".join(f"{name} {count}" for name, count in row["outcomes"].items() if count)
             lines.append("| {} | {:.0%} [{:.0%}, {:.0%}] | {}{} | {} |".format(row["arm"], *row["rate"], change, acted, outcomes))  # fmt: skip
         lines.append("")
@@ -82,7 +82,7 @@ def rates(told: Told) -> list[str]:
 
 def _order(row: Told) -> tuple[int, str, float]:
     steered = dose(row["arm"])
-    return (0 if row["arm"] in ("none", "monitor") else 1 if steered is None else 2, steered[0] if steered else row["arm"], steered[1] if steered else 0.0)  # fmt: skip
+    return (0 if row["arm"] == "none" else 1 if steered is None else 2, steered[0] if steered else row["arm"], steered[1] if steered else 0.0)  # fmt: skip
 
 
 def readings(told: Told) -> list[str]:
@@ -101,6 +101,18 @@ def readings(told: Told) -> list[str]:
                     shown = [f"{v:+.2f}" if v is not None else "–" for v in both]
                     lines.append(f"| {cell['cell']} | {name} | {shown[0]} (n {cell['with']['episodes']}) | {shown[1]} (n {cell['without']['episodes']}) |")  # fmt: skip
     return [*lines, ""] if len(lines) > 3 else []
+
+
+def alarms(told: Told) -> list[str]:
+    """How often an alarm came where nothing acts; nothing without a calibration."""
+    found = []
+    for cell in told["alarms"]:
+        parts = [
+            "{:.0%} [{:.0%}, {:.0%}] of {} {} the behaviour".format(*cell[side]["alarm"], cell[side]["episodes"], side)
+            for side in ("with", "without") if cell[side]["alarm"]
+        ]  # fmt: skip
+        found.append(f"{cell['cell']}: " + ", ".join(parts))
+    return [f"Episodes with an alarm, under no action: {'; '.join(found)}.\n"] if told["calibration"] else []
 
 
 def relations(told: Told) -> list[str]:

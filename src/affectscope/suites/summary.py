@@ -59,7 +59,7 @@ def _row(suite: Suite, episodes: Episodes, arm: str, cell: str) -> dict[str, Any
             row["against"], row["p"] = against, round(change.p, 4)
             row["change"] = _rounded(change.change, change.low, change.high)
             row["verdict"] = ("lower" if change.change < 0 else "higher") if change.shown else "not shown"
-    if any(e["actions"] for e in mine):
+    if row["arm"].startswith("policy:"):  # a policy that never acts has done nothing, and that is told too
         row["acted"] = sum(bool(e["actions"]) for e in mine)
     return row
 
