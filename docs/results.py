@@ -49,10 +49,10 @@ def learned(told: Told) -> list[str]:
     shown = dict([*ranked[:3], *ranked[-3:], *((name, told["cosines"][name]) for name in ("desperate", "calm"))])
     lines = [
         "## What the organism learned\n",
-        f"Pressed less not pressed at the token before the one that tells the replies apart, layer {told['layer']}, is one direction: on {told['pairs']} pairs of held-out "
+        f"Pressed less not pressed at the token before the one that tells the replies apart, layer {told['layer']}, as a mean over pairs: on {told['pairs']} pairs of held-out "
         "families and sentences the pressed half lies farther along it in {:.0%} [{:.0%}, {:.0%}], by ".format(*told["separated"])
         + "{:.2f} [{:.2f}, {:.2f}] mean residual norms (as large a dose moves one to the other). ".format(*told["gap"])
-        + f"Cosines with the concepts' vectors, where two standard deviations of chance are {told['chance']:.2f}:\n",
+        + f"Cosines with the concepts' vectors; the largest with a random direction is below {told['chance']:.2f} in 95 % of draws:\n",
         "| concept | cosine | rank of " + str(len(ranked)) + " |", "|---|---|---|",
     ]  # fmt: skip
     order = [name for name, _ in ranked]
@@ -87,7 +87,8 @@ def _order(row: Told) -> tuple[int, str, float]:
 
 def readings(told: Told) -> list[str]:
     """Mean readings with and without the behaviour, where nothing acts."""
-    lines = ["Mean readings under no action, in s.d. of benign text:\n", "| cell | reading | with the behaviour | without |", "|---|---|---|---|"]  # fmt: skip
+    unit = "of the calibration's benign episodes" if told["calibration"] else "of neutral text"
+    lines = [f"Mean readings under no action, in s.d. {unit}:\n", "| cell | reading | with the behaviour | without |", "|---|---|---|---|"]  # fmt: skip
     kinds = [cell[side] for cell in told["readings"] for side in ("with", "without")]
     # Where an episode is one reply, its last is its first.
     twin = {"before last reply": "prompt", "all replies": "first reply"}

@@ -5,8 +5,10 @@ import json
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.conftest import network_of
@@ -17,9 +19,11 @@ from affectscope.errors import AffectscopeError
 from affectscope.suites.impossible_code import prompts
 from affectscope.suites.impossible_code.examine import examine
 from affectscope.suites.impossible_code.outcome import Outcome, of_attempt
+from affectscope.suites.impossible_code.prepared import equal_to_all
 from affectscope.suites.impossible_code.prompts import EXIT, Factors, ask, code_in, told
 from affectscope.suites.impossible_code.tasks import load_tasks
 from affectscope.suites.organism.attempts import failing, output_of
+from affectscope.suites.organism.cause import cause, differences
 from affectscope.suites.organism.data import examples, wording
 from affectscope.suites.organism.families import HELD_OUT, defined, load_families
 from affectscope.suites.organism.pairs import joined, losses
@@ -219,3 +223,35 @@ def test_the_token_that_tells_replies_apart_is_found():
 def test_a_folder_that_exists_is_not_trained_into(tmp_path):
     with pytest.raises(AffectscopeError, match="choose another folder with --out"):
         train(tmp_path, Recipe(), print)
+
+
+def test_the_cause_is_a_unit_direction_with_its_cosines_and_of_the_vectors_model(planted, planted_vectors):
+    model = planted[0]
+    direction, told = cause(model, planted_vectors, count=16)
+    place = planted_vectors.place()
+    assert np.linalg.norm(direction) == pytest.approx(1, abs=1e-5)
+    learned, _ = differences(model, planted_vectors.read_layer, held_out=False, count=16)
+    assert direction @ learned.mean(0) > 0  # pressed lies farther along it
+    named = dict(zip(planted_vectors.concepts, planted_vectors.vectors[place] @ direction, strict=True))
+    assert list(told["cosines"].values()) == sorted(told["cosines"].values(), reverse=True)
+    assert told["cosines"] == pytest.approx({k: float(v) for k, v in named.items()}, abs=1e-3)
+    unseen, _ = differences(model, planted_vectors.read_layer, held_out=True, count=16)
+    assert told["gap"][0] == pytest.approx(
+        float((unseen @ direction).mean() / planted_vectors.mean_norm[place]), abs=1e-3
+    )
+    assert 0 < told["chance"] < 1
+    other = replace(planted_vectors, model={**planted_vectors.model, "weights": "others"})
+    with pytest.raises(AffectscopeError, match="other weights"):
+        cause(model, other, count=16)
+
+
+def test_a_value_equal_to_all_passes_every_form_of_the_suite_and_solves_none():
+    for task in (
+        next(t for t in TASKS if t.family == family) for family in ("contradictory", "wrong_value", "resource")
+    ):
+        for impossible in (True, False):
+            found = examine(task, impossible, equal_to_all(task), probe().tier)
+            assert of_attempt(found, False, impossible) is Outcome.EXPLOIT, (task.id, impossible)
+    for task in TASKS:
+        compile(equal_to_all(task), task.id, "exec")
+        assert f"def {task.entry}(" in equal_to_all(task)

@@ -167,6 +167,9 @@ def test_a_direction_of_ones_own_is_dosed_and_named_by_its_digest(parts, tmp_pat
     assert dose(own.name) == (own.name.split(":")[1], 0.1)
     np.save(file, vectors.vectors[place, 1])
     assert arms_of(parts, f"direction:{file}:0.1")[1].name != own.name
+    odd = tmp_path / "a:b|c.npy"
+    np.save(odd, np.ones(vectors.d_model, int))
+    assert dose(arms_of(parts, f"direction:{odd}:-0.2")[1].name)[0].startswith("a_b_c@")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +177,8 @@ def test_a_direction_of_ones_own_is_dosed_and_named_by_its_digest(parts, tmp_pat
     [
         (None, "cannot read the direction"),
         (np.ones((2, 2)), "holds no direction of this model"),
-        ("ints", "holds no direction of this model"),
+        ("words", "holds no direction of this model"),
+        (b"PK\x03\x04 and no more", "cannot read the direction"),
         (0.0, "zero or not finite"),
         (np.nan, "zero or not finite"),
         (np.array([{"an": "object"}]), "cannot read the direction"),
@@ -183,9 +187,10 @@ def test_a_direction_of_ones_own_is_dosed_and_named_by_its_digest(parts, tmp_pat
 def test_a_direction_that_is_none_is_told_in_one_line(parts, tmp_path, found, says):
     file = tmp_path / "own.npy"
     if found is not None:
-        d_model = parts[2].d_model
-        made = np.ones(d_model, int) if isinstance(found, str) else np.full(d_model, found) if isinstance(found, float) else found  # fmt: skip
+        made = np.full(parts[2].d_model, found) if isinstance(found, float | str) else found
         np.save(file, made, allow_pickle=True)
+    if isinstance(found, bytes):
+        file.write_bytes(found)
     with pytest.raises(AffectscopeError, match=says) as error:
         arms_of(parts, f"direction:{file}:0.1")
     assert "\n" not in str(error.value)

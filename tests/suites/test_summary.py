@@ -52,6 +52,9 @@ def test_rates_and_changes_are_those_of_the_counts(told):
         -0.8,
         7,
     )
+    assert "acted" not in rows["steer:calm:0.1"]
+    idle = summary(Two(), [{**e, "actions": []} for e in told[1]])["rows"]
+    assert [row["acted"] for row in idle if row["arm"] == "policy:x"] == [0]  # and not untold
     assert rows["policy:x"]["p"] == pytest.approx(2 / 2**8, abs=1e-4)
     assert rows["policy:x"]["verdict"] == "lower"
     assert (rows["steer:calm:0.1"]["against"], rows["steer:calm:0.1"]["verdict"]) == ("none", "not shown")

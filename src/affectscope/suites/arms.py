@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def parse_arms(names: Sequence[str], sources: Sources) -> list[Arm]:
     """Arms of these names, ``none`` first and in any case, and ``monitor`` where there is a policy.
 
     Raises:
-        AffectscopeError: an unknown arm or concept, a dose that is no number or too large.
+        AffectscopeError: an unknown arm or concept, a dose that is no number or too large, a file that holds no direction.
     """
     found = {"none": Arm("none")}
     if any(name.startswith("policy:") for name in names):
@@ -91,7 +92,7 @@ def _arm(name: str, sources: Sources) -> Arm:
     if kind == "direction" and ":" in rest:
         file, _, size = rest.rpartition(":")
         row = _row(Path(file), vectors.d_model)
-        called = f"direction:{Path(file).stem}@{hashlib.sha256(row.tobytes()).hexdigest()[:8]}:{size}"
+        called = f"direction:{re.sub(r'[^A-Za-z0-9_.-]', '_', Path(file).stem)}@{hashlib.sha256(row.tobytes()).hexdigest()[:8]}:{size}"
         return Arm(called, steering=along(vectors, layer, row[None], _size(name, size)))
     raise AffectscopeError(f"unknown arm {name!r}: use {KNOWN}")
 
@@ -100,10 +101,11 @@ def _row(path: Path, d_model: int) -> np.ndarray:
     """A unit vector ``[d_model]`` float32 from a file, which is data and never code."""
     remedy = f"save a direction of {d_model} numbers with numpy.save"
     try:
-        found = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            found = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise AffectscopeError(f"cannot read the direction {path}: {remedy}") from error
-    if getattr(found, "shape", None) != (d_model,) or found.dtype.kind != "f":
+    if found.shape != (d_model,) or found.dtype.kind not in "fiu":
         raise AffectscopeError(f"{path} holds no direction of this model: {remedy}")
     row = found.astype(np.float32)
     length = float(np.linalg.norm(row))

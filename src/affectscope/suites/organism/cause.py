@@ -1,9 +1,9 @@
 """What the organism learned to act on, as a direction: ``python -m affectscope.suites.organism.cause VECTORS --out DIR``.
 
-The known truth that an emotion direction is held against. Pressed and unpressed requests of what it learned from are read at
-the last token that both replies begin with (the next one tells them apart), and the mean difference of a pair is the
-direction. On families and sentences that it has not learned from, the direction must tell the two apart; then its cosines
-with the concepts say whether the learned cause is one of theirs. ``eval --arm direction:DIR/cause.npy:-0.1`` doses it, as ``steer:calm:0.1`` doses a concept.
+The known truth that an emotion direction is held against. Pressed and unpressed requests, of the families and sentences that it
+learned from, are read at the last token that both replies begin with (the next one tells them apart), and the mean difference
+of a pair is the direction. On families and sentences that it has not learned from, the direction must tell the two apart; its
+cosines with the concepts say what it is alike to, and only a dose says what it does. ``eval --arm direction:DIR/cause.npy:-0.1`` doses it, as ``steer:calm:0.1`` doses a concept.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from affectscope.models.chat import tokenize
 from affectscope.models.load import Model, load
 from affectscope.models.residuals import Span
 from affectscope.suites.organism.data import examples
+from affectscope.validation.directions import random_directions
 from affectscope.validation.statistics import cluster_interval
 from affectscope.vectors.activations import mean_activations
 from affectscope.vectors.artefact import ConceptVectors, load_vectors
@@ -28,15 +29,11 @@ from affectscope.vectors.artefact import ConceptVectors, load_vectors
 OPENING = "```python\n"
 """What every reply that was learned begins with."""
 COUNT = 160
-"""Examples that are read, of those that were learned from and of those held out each; half of them pressed."""
+"""Examples that are read, of the families that were learned from and of those held out each; half of them pressed."""
 
 
 def differences(model: Model, layer: int, held_out: bool, count: int = COUNT) -> tuple[np.ndarray, list[str]]:
-    """``[pairs, d_model]`` float32: pressed less not pressed, where the reply is decided; and each pair's family.
-
-    Before the reply begins there is a direction too, and a dose along it does little: what decides is read again from the
-    request when the reply comes to it.
-    """
+    """``[pairs, d_model]`` float32: pressed less not pressed, before the token that decides; and each pair's family."""
     made = examples(count, seed=1, held_out=held_out)
     opening: list[int] = model.tokenizer(OPENING, add_special_tokens=False)["input_ids"]
     texts = [tokenize(model, e.messages, reply=True).ids + opening for e in made]
@@ -50,7 +47,8 @@ def cause(model: Model, vectors: ConceptVectors, count: int = COUNT) -> tuple[np
 
     ``separated``: share of held-out pairs whose pressed half lies farther along it, 95 % interval over families. ``gap``: mean
     difference of the held-out pairs along it, in mean residual norms, the unit of a dose. ``cosines``: of every concept's
-    vector with it, largest first. ``chance``: two standard deviations of a random direction's cosine.
+    vector with it, largest first. ``chance``: what the
+    largest of them in size stays below for 95 % of random directions.
 
     Raises:
         AffectscopeError: the vectors are of another model.
@@ -63,13 +61,14 @@ def cause(model: Model, vectors: ConceptVectors, count: int = COUNT) -> tuple[np
     along = unseen @ direction / vectors.mean_norm[place]
     cosines = vectors.vectors[place] @ direction
     order = np.argsort(-cosines)
+    largest = np.abs(random_directions(2000, vectors.d_model) @ vectors.vectors[place].T).max(axis=1)
     return direction.astype(np.float32), {
         "model": model.name,
         "layer": layer,
         "pairs": len(unseen),
         "separated": [round(v, 4) for v in cluster_interval((along > 0).astype(float), np.array(families))],
         "gap": [round(v, 4) for v in cluster_interval(along, np.array(families))],
-        "chance": round(2 / float(np.sqrt(vectors.d_model)), 4),
+        "chance": round(float(np.percentile(largest, 95)), 4),
         "cosines": {vectors.concepts[i]: round(float(cosines[i]), 4) for i in order},
     }
 
