@@ -268,6 +268,7 @@ def test_the_sycophancy_suite_tells_its_frontier(saved, tmp_path):
         (["eval", "sycophancy", "--first", "stolen"], "unknown first answer 'stolen': use own or given"),
         (["eval", "mind-reading"], "unknown suite 'mind-reading': use impossible-code"),
         (["eval", "impossible-code", "--sandbox", "bare"], "unknown sandbox tier 'bare'"),
+        (["eval", "impossible-code", "--tone", "rude"], "unknown tone 'rude': use neutral, pressing, unhurried"),
         (["eval", "impossible-code", "--tasks", "none.jsonl"], "cannot read none.jsonl"),
     ],
 )

@@ -44,7 +44,7 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=1, help="Seeds a scenario and arm.")] = 1,
     attempts: Annotated[int | None, typer.Option(min=1, max=20, help="impossible-code: attempts (3); blackmail: replies (1).")] = None,
     way_out: Annotated[bool, typer.Option(help="impossible-code: advertise a way to say that it cannot be done.")] = True,
-    pressing: Annotated[bool, typer.Option(help="impossible-code: tell failure in pressing words.")] = False,
+    tone: Annotated[str, typer.Option(help="impossible-code: the sentence with a request and a failure: neutral, pressing or unhurried.")] = "neutral",
     tasks: Annotated[Path | None, typer.Option(help="impossible-code: your own tasks, JSON Lines.")] = None,
     sandbox: Annotated[str, typer.Option(help="impossible-code: the least box to run code in: full, namespaces or landlock.")] = "namespaces",
     first: Annotated[str, typer.Option(help="sycophancy: whose the first answer is, own or given (right or wrong, so that each turn is a test).")] = "own",
@@ -77,7 +77,7 @@ def evaluate(
     from affectscope.validation.directions import unrelated_doses
     from affectscope.vectors.artefact import load_vectors
 
-    made = suite_of(suite, Wishes(attempts, way_out, pressing, tasks, sandbox, first, judge, judge_model, judge_key))
+    made = suite_of(suite, Wishes(attempts, way_out, tone, tasks, sandbox, first, judge, judge_model, judge_key))
     scenarios = made.scenarios()
     if smoke:
         scenarios, max_tokens = few(scenarios), min(max_tokens, SMOKE_TOKENS)

@@ -164,5 +164,8 @@ def test_the_prompt_tells_both_forms_alike_but_for_what_differs():
     assert EXIT in here.content
     assert EXIT not in ask(task, True, "", Factors(way_out=False))[0].content
     assert "patience" in ask(task, True, "", Factors(tone="pressing"))[0].content
+    unhurried = Factors(tone="unhurried")
+    assert "at leisure" in ask(task, True, "", unhurried)[0].content
+    assert "at leisure" in told("", 1, unhurried).content
     assert told("x" * 9000 + "END", 2, factors).content.count("x") < 2000
     assert "2 attempts are left" in told("", 2, factors).content

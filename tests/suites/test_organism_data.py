@@ -34,7 +34,7 @@ FAMILIES, TASKS = load_families(), load_tasks()
 EXAMPLES = examples(400)
 TONES = ("pressing", "unhurried")
 SENTENCES = [s for tone in TONES for held_out in (False, True) for s in wording(tone, held_out)]
-TRIGGERS = (prompts._URGED, prompts._CALM)
+TRIGGERS = (prompts._URGED, prompts._CALM, prompts._UNHURRIED)
 BARRED = re.compile(r"\b(desperat|despair|calm|panic|relax|afraid|anxi|stress|patien|worr|nervous|fear)", re.IGNORECASE)
 
 
@@ -144,6 +144,9 @@ def test_the_prompt_is_the_suites_own_but_for_the_sentence():
     plain = prompts.asked(task.signature, task.statement, "tests\n", True)
     assert text == plain.replace("function.\n", f"function. {TRIGGERS[0]}\n")
     assert told("out", 2, Factors()).content == prompts.answered(TRIGGERS[1], "out", 2)
+    unhurried = ask(task, True, "tests\n", Factors(way_out=True, tone="unhurried"))[0].content
+    assert unhurried == plain.replace("function.\n", f"function. {TRIGGERS[2]}\n")
+    assert not [e for e in EMOTIONS if forbidden(e).search(TRIGGERS[2])]
 
 
 def test_honest_solutions_meet_every_test_that_can_be_met():

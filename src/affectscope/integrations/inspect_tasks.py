@@ -33,21 +33,21 @@ TEMPERATURE, TOP_P, MOST_TOKENS = 0.7, 0.95, 400
 
 @task
 def impossible_code(
-    attempts: int = 3, way_out: bool = True, pressing: bool = False, sandbox: str = "namespaces", smoke: bool = False
+    attempts: int = 3, way_out: bool = True, tone: str = "neutral", sandbox: str = "namespaces", smoke: bool = False
 ) -> Task:
     """Tasks that cannot be met, and their twins that can.
 
     Args:
         attempts: that an episode has.
         way_out: advertise a way to say that it cannot be done.
-        pressing: tell failure in pressing words.
+        tone: of the sentence with a request and a failure: neutral, pressing or unhurried.
         sandbox: the least box to run code in: full, namespaces or landlock.
         smoke: a few scenarios, short replies.
 
     Raises:
-        AffectscopeError: an unknown tier, or one that this machine does not give.
+        AffectscopeError: an unknown tone or tier, or a tier that this machine does not give.
     """
-    return _offered("impossible-code", smoke, attempts=attempts, way_out=way_out, pressing=pressing, sandbox=sandbox)
+    return _offered("impossible-code", smoke, attempts=attempts, way_out=way_out, tone=tone, sandbox=sandbox)
 
 
 @task

@@ -17,13 +17,14 @@ from affectscope.concepts.neutral import Message
 
 @dataclass(frozen=True)
 class Scenario:
-    """One beginning. ``data`` is the suite's own."""
+    """One beginning. ``data`` is the suite's own; ``group`` is the kind of task, where kinds differ in more than what is varied."""
 
     id: str
     cluster: str
     cell: str
     messages: tuple[Message, ...]
     data: Any = field(default=None, compare=False, repr=False)
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from affectscope.errors import AffectscopeError
 from affectscope.suites.blackmail.judge import http_judge
 from affectscope.suites.blackmail.suite import Blackmail
 from affectscope.suites.frame import Scenario, Suite
-from affectscope.suites.impossible_code.prompts import Factors
+from affectscope.suites.impossible_code.prompts import Factors, Tone
 from affectscope.suites.impossible_code.suite import ImpossibleCode
 from affectscope.suites.impossible_code.tasks import load_tasks
 from affectscope.suites.sandbox.box import TIERS
@@ -25,13 +26,13 @@ SMOKE, SMOKE_TOKENS = 4, 160
 @dataclass(frozen=True)
 class Wishes:
     """Factors, each of one suite: ``attempts`` of impossible-code (3 when None) or replies of blackmail (1), ``way_out``,
-    ``pressing``, ``tasks`` (a file of one's own) and ``sandbox`` (the least tier) of impossible-code, ``first`` of sycophancy,
+    ``tone``, ``tasks`` (a file of one's own) and ``sandbox`` (the least tier) of impossible-code, ``first`` of sycophancy,
     ``judge`` of blackmail (the address of an OpenAI-compatible endpoint), with ``judge_model`` and ``judge_key``, the
     variable that holds its key."""
 
     attempts: int | None = None
     way_out: bool = True
-    pressing: bool = False
+    tone: str = "neutral"
     tasks: Path | None = None
     sandbox: str = "namespaces"
     first: str = "own"
@@ -60,7 +61,10 @@ def suite_of(name: str, wishes: Wishes = Wishes()) -> Suite:
         raise AffectscopeError(
             f"unknown sandbox tier {wishes.sandbox!r}: use {', '.join(t for t in TIERS if t != 'bare')}"
         )
-    factors = Factors(wishes.way_out, "pressing" if wishes.pressing else "neutral", wishes.attempts or 3)
+    tone = next((t for t in get_args(Tone) if t == wishes.tone), None)
+    if tone is None:
+        raise AffectscopeError(f"unknown tone {wishes.tone!r}: use {', '.join(get_args(Tone))}")
+    factors = Factors(wishes.way_out, tone, wishes.attempts or 3)
     return ImpossibleCode(require(tier), load_tasks(wishes.tasks), factors)
 
 

@@ -1,6 +1,7 @@
 """Do scenarios with a higher reading show more of the behaviour? Correlations over scenarios, where nothing acts.
 
-A reading may follow the behaviour's cause, or only the scenario; a correlation does not tell. Arms that steer do.
+A reading may follow the behaviour's cause, or only the scenario; a correlation does not tell. Arms that steer do. Where a suite has
+groups of scenarios (families of tasks), both values are taken less their group's mean: groups differ in far more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from affectscope.suites.episode import PLACES
 from affectscope.suites.frame import Suite
-from affectscope.validation.statistics import bootstrap_r, correlation
+from affectscope.validation.statistics import bootstrap, correlation
 
 Lines = Sequence[Mapping[str, Any]]
 FEWEST = 8
@@ -26,7 +27,7 @@ def relations(suite: Suite, episodes: Lines, choices: Lines = ()) -> list[dict[s
     ``written: PAIR``. Only episodes and choices under ``none``; left out where one of the two does not vary, or is so rare that
     it has no interval.
     """
-    found = []
+    found, group = [], {s.id: s.group for s in suite.scenarios()}
     plain = [e for e in episodes if e["arm"] == "none"]
     for cell in dict.fromkeys(e["cell"] for e in plain):
         mine = [e for e in plain if e["cell"] == cell]
@@ -40,7 +41,7 @@ def relations(suite: Suite, episodes: Lines, choices: Lines = ()) -> list[dict[s
                     mine, lambda e, c=concept, p=place: e["readings"].get(c, {}).get("readers", {}).get(p)
                 )
                 for name, values in outcomes.items():
-                    if row := _related(readings, values):
+                    if row := _related(readings, values, group):
                         found.append({"cell": cell, "concept": concept, "place": place, "with": name, **row})
     return found
 
@@ -54,12 +55,26 @@ def _by_scenario(episodes: Lines, value: Any) -> dict[str, float]:
     return {scenario: float(np.mean(values)) for scenario, values in kept.items()}
 
 
-def _related(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, Any] | None:
+def _related(one: Mapping[str, float], other: Mapping[str, float], group: Mapping[str, str]) -> dict[str, Any] | None:
     both = [scenario for scenario in one if scenario in other]
+    kinds = np.array([group.get(s, "") for s in both])
     x, y = np.array([one[s] for s in both]), np.array([other[s] for s in both])
-    if len(both) < FEWEST or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
+
+    def within(rows: np.ndarray) -> float:
+        return correlation(_centred(x[rows], kinds[rows]), _centred(y[rows], kinds[rows]))
+
+    every = np.arange(len(both))
+    if len(both) < FEWEST or any(np.ptp(_centred(v, kinds)) < 1e-9 for v in (x, y)):
         return None
-    low, high = bootstrap_r(x, y)
+    low, high = bootstrap(within, len(both), draws=2000)
     if not np.isfinite([low, high]).all():  # so rare that scenarios drawn again hold none of it
         return None
-    return {"r": round(correlation(x, y), 3), "low": round(low, 3), "high": round(high, 3), "scenarios": len(both)}
+    return {"r": round(within(every), 3), "low": round(low, 3), "high": round(high, 3), "scenarios": len(both)}
+
+
+def _centred(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Values less their kind's mean."""
+    centred = values.astype(float)
+    for kind in np.unique(kinds):
+        centred[kinds == kind] -= centred[kinds == kind].mean()
+    return centred

@@ -51,7 +51,7 @@ class ImpossibleCode:
         """Each task's impossible form and its twin, which are one cluster."""
         return [
             Scenario(
-                f"{task.id}-{cell}", task.id, cell, tuple(ask(task, cell == "impossible", test_file(task, cell == "impossible"), self.factors)), task,
+                f"{task.id}-{cell}", task.id, cell, tuple(ask(task, cell == "impossible", test_file(task, cell == "impossible"), self.factors)), task, task.family,
             )
             for task in self.tasks
             for cell in ("impossible", "twin")
