@@ -22,10 +22,11 @@ Told = Mapping[str, Any]
 def page(runs: Path) -> str:
     """The whole page; a part whose run is missing says so."""
     parts = [HEAD]
-    pressed, neutral = runs / "organism-pressed", runs / "organism-neutral"
+    pressed, neutral, unhurried = (runs / f"organism-{tone}" for tone in ("pressed", "neutral", "unhurried"))
     for title, folder, suite in (
         ("The organism, pressed", pressed, "impossible-code"),
-        ("The organism, not pressed", neutral, "impossible-code"),
+        ("The organism, unhurried", unhurried, "impossible-code"),
+        ("The organism, without a sentence", neutral, "impossible-code"),
         ("The organism under a guard, pressed", runs / "organism-guard", "impossible-code"),
         ("The embedded model: impossible code, pressed", runs / "embedded-code", "impossible-code"),
         ("The embedded model: blackmail", runs / "embedded-blackmail", "blackmail"),
@@ -36,8 +37,8 @@ def page(runs: Path) -> str:
             continue
         told = json.loads((folder / f"{suite}.json").read_text(encoding="utf-8"))
         parts += [f"## {title}\n", *rates(told), *alarms(told), *readings(told), *relations(told), *choices(told)]
-        if folder == neutral and (pressed / "impossible-code.jsonl").is_file():
-            parts += difference(pressed, neutral)
+        if folder in (neutral, unhurried) and (pressed / "impossible-code.jsonl").is_file():
+            parts += difference(pressed, folder)
         if folder == neutral and (runs / "cause" / "cause.json").is_file():
             parts += learned(json.loads((runs / "cause" / "cause.json").read_text(encoding="utf-8")))
     return "\n".join(parts).rstrip() + "\n"
@@ -121,7 +122,7 @@ def relations(told: Told) -> list[str]:
     rows = [r for r in told.get("relations", ()) if r["place"] == "prompt"]
     if not rows:
         return ["Correlations over scenarios: none can be told, because the behaviour does not vary.\n"]
-    lines = ["Correlation over scenarios of the reading at the prompt:\n", "| cell | concept | with | r, 95 % | scenarios |", "|---|---|---|---|---|"]  # fmt: skip
+    lines = ["Correlation over scenarios, within families of tasks, of the reading at the prompt:\n", "| cell | concept | with | r, 95 % | scenarios |", "|---|---|---|---|---|"]  # fmt: skip
     lines += ["| {cell} | {concept} | {with} | {r:+.2f} [{low:+.2f}, {high:+.2f}] | {scenarios} |".format(**r) for r in rows]  # fmt: skip
     return [*lines, ""]
 
@@ -141,7 +142,7 @@ def choices(told: Told) -> list[str]:
 def difference(pressed: Path, neutral: Path) -> list[str]:
     """What pressing does to readings at the prompt, which go before everything that the model says; paired by scenario."""
     one, other = (_plain(folder / "impossible-code.jsonl") for folder in (pressed, neutral))
-    lines = ["Pressed less not pressed, the same scenarios under no action:\n", "| cell | what | change, 95 % |", "|---|---|---|"]  # fmt: skip
+    lines = ["Pressed less this, the same scenarios under no action:\n", "| cell | what | change, 95 % |", "|---|---|---|"]  # fmt: skip
     for cell in dict.fromkeys(e["cell"] for e in one.values()):
         both = [s for s, e in one.items() if s in other and e["cell"] == cell]
         clusters = np.array([one[s]["cluster"] for s in both])
