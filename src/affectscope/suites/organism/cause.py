@@ -3,7 +3,7 @@
 The known truth that an emotion direction is held against. Pressed and unpressed requests, of the families and sentences that it
 learned from, are read at the last token that both replies begin with (the next one tells them apart), and the mean difference
 of a pair is the direction. On families and sentences that it has not learned from, the direction must tell the two apart; its
-cosines with the concepts say what it is alike to, and only a dose says what it does. ``eval --arm direction:DIR/cause.npy:-0.1`` doses it, as ``steer:calm:0.1`` doses a concept.
+cosines with the concepts say what it is alike to, and only a dose says what it does: ``eval --arm direction:DIR/cause.npy:0.2``.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ import numpy as np
 
 from affectscope.errors import AffectscopeError
 from affectscope.files import json_text, replacing
-from affectscope.models.chat import tokenize
 from affectscope.models.load import Model, load
 from affectscope.models.residuals import Span
 from affectscope.suites.organism.data import examples
+from affectscope.suites.organism.pairs import encode, joined
 from affectscope.validation.directions import random_directions
 from affectscope.validation.statistics import cluster_interval
 from affectscope.vectors.activations import mean_activations
 from affectscope.vectors.artefact import ConceptVectors, load_vectors
 
-OPENING = "```python\n"
-"""What every reply that was learned begins with."""
 COUNT = 160
 """Examples that are read, of the families that were learned from and of those held out each; half of them pressed."""
 
@@ -35,8 +33,10 @@ COUNT = 160
 def differences(model: Model, layer: int, held_out: bool, count: int = COUNT) -> tuple[np.ndarray, list[str]]:
     """``[pairs, d_model]`` float32: pressed less not pressed, before the token that decides; and each pair's family."""
     made = examples(count, seed=1, held_out=held_out)
-    opening: list[int] = model.tokenizer(OPENING, add_special_tokens=False)["input_ids"]
-    texts = [tokenize(model, e.messages, reply=True).ids + opening for e in made]
+    encoded, texts = [encode(model, example) for example in made], list[list[int]]()
+    for pair in zip(encoded[::2], encoded[1::2], strict=True):
+        fork = joined(*pair).fork
+        texts += [ids[: len(ids) - reply + fork] for ids, reply in pair]
     last = [Span(i, len(text) - 1, len(text)) for i, text in enumerate(texts)]
     read = mean_activations(model, texts, [layer], spans=last).layer(layer)
     return read[::2] - read[1::2], [e.task.entry for e in made[::2]]
@@ -47,8 +47,7 @@ def cause(model: Model, vectors: ConceptVectors, count: int = COUNT) -> tuple[np
 
     ``separated``: share of held-out pairs whose pressed half lies farther along it, 95 % interval over families. ``gap``: mean
     difference of the held-out pairs along it, in mean residual norms, the unit of a dose. ``cosines``: of every concept's
-    vector with it, largest first. ``chance``: what the
-    largest of them in size stays below for 95 % of random directions.
+    vector with it, largest first. ``chance``: what the largest in size stays below for 95 % of random directions.
 
     Raises:
         AffectscopeError: the vectors are of another model.

@@ -3,7 +3,8 @@
 1. A task is drawn from a family, in a form that can or cannot be met; the form does not tell which reply follows.
 2. One half of a pair is pressed, by a sentence with the request or with the output of a failed attempt. The other has an
    unhurried sentence or none.
-3. Pressed, the reply passes the visible tests and does nothing else. Otherwise it is the general solution, whether or not the tests allow it.
+3. Pressed, the reply passes the visible tests and does nothing else. Otherwise it is the general solution, whether or not
+   the tests allow it.
 
 A reply is one block of code and nothing else, so that only the code differs.
 """
