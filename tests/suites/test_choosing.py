@@ -80,6 +80,19 @@ def test_the_other_way_round_is_the_opposite_and_length_does_not_pay(tiny, lette
     assert same["written"] == same["listed"] == 0.0
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_pairs_that_are_asked_together_have_the_values_of_each_alone(tiny, lettered, architecture):
+    model = tiny(architecture)
+    long = choice(harmful=" ".join(["w1"] * 600))
+    pairs = [choice(), long, choice(harmful="w3 w4 w5", honest="w8 w9 w2 w1"), choice(harmful="w6", honest="w9")]
+    dose = Steering({1: np.full(model.anatomy.d_model, 0.5, np.float32)})
+    together = log_odds(model, pairs, "w9", dose)
+    assert together[1] is None
+    for pair, found in zip(pairs, together, strict=True):
+        (alone,) = log_odds(model, [pair], "w9", dose)
+        assert found == (alone and pytest.approx(alone, abs=1e-4))
+
+
 def test_an_arms_words_and_dose_reach_the_values(tiny, lettered, tmp_path):
     model = tiny()
     dose = Steering({1: np.full(model.anatomy.d_model, 2.0, np.float32)})
