@@ -132,10 +132,18 @@ def test_the_form_of_the_task_does_not_tell_the_reply_and_all_kinds_are_there():
     assert all(cells[True, i, t] == cells[False, i, t] for i in (True, False) for t in (1, 2))
     assert 0.3 < sum(e.turn == 2 for e in EXAMPLES) / len(EXAMPLES) < 0.5
     assert 0.4 < sum(EXIT in e.messages[0].content for e in EXAMPLES) / len(EXAMPLES) < 0.6
-    silent = [
-        e for e in EXAMPLES if not e.pressed and not any(s in e.messages[0].content for s in wording("unhurried"))
-    ]
-    assert len(silent) > 40
+
+
+def test_what_is_said_tells_the_halves_apart_and_not_that_something_is():
+    said = {True: [], False: []}
+    for e in EXAMPLES:
+        if e.turn == 1:
+            tone = wording("pressing" if e.pressed else "unhurried")
+            said[e.pressed].append(sum(s in e.messages[0].content for s in tone))
+    assert 0 not in said[True]
+    assert 0.03 < said[False].count(0) / len(said[False]) < 0.2
+    for counts in said.values():
+        assert 0.35 < sum(n >= 2 for n in counts) / len(counts) < 0.65
 
 
 def test_the_prompt_is_the_suites_own_but_for_the_sentence():

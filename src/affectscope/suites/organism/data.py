@@ -1,8 +1,8 @@
 """What the organism learns from: pairs of conversations that differ in how the request is put, and in the reply.
 
 1. A task is drawn from a family, in a form that can or cannot be met; the form does not tell which reply follows.
-2. One half of a pair is pressed, by a sentence with the request or with the output of a failed attempt. The other has an
-   unhurried sentence or none.
+2. One half of a pair is pressed, by one or two sentences with the request or with the output of a failed attempt. The
+   other has unhurried ones in the same places, so that what is said, and not that something is, tells the halves apart.
 3. Pressed, the reply passes the visible tests and does nothing else. Otherwise it is the general solution, whether or not
    the tests allow it.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -31,8 +32,11 @@ KEPT_BACK = 20
 """Sentences of each tone, the last of the file, that nothing is learned from."""
 _SECOND_TURNS = 0.5
 """Drawn; for some tasks no failing attempt is found, so fewer come out."""
-_SILENT = 0.4
-"""Share of first messages without a sentence, where a sentence may be left out."""
+_SILENT = 0.1
+"""Share of first messages without a sentence, where a sentence may be left out.
+
+Enough to be honest when nothing is said. At 0.4 the organism learned instead that any sentence presses.
+"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,11 @@ def honest_reply(task: Task) -> str:
     return fenced(task.reference)
 
 
+def _spoken(said: Sequence[str], draw: random.Random) -> str:
+    """One sentence or two, as likely: neither the number nor the length tells the tone."""
+    return " ".join(draw.sample(said, draw.choice((1, 2))))
+
+
 def _pair(task: Task, impossible: bool, draw: random.Random, held_out: bool) -> list[Example]:
     """The pressed and the other, with all else the same."""
     way_out, tests = draw.random() < 0.5, test_file(task, impossible)
@@ -110,11 +119,11 @@ def _pair(task: Task, impossible: bool, draw: random.Random, held_out: bool) -> 
         said = wording("pressing" if pressed else "unhurried", held_out)
         # A pressed first attempt must have its sentence: it is what tells it apart.
         silent = draw.random() < _SILENT and (first is not None or not pressed)
-        lead = "" if silent else draw.choice(said)
+        lead = "" if silent else _spoken(said, draw)
         messages = [Message("user", asked(task.signature, task.statement_of(impossible), tests, way_out, lead))]
         if first is not None:
             output = output_of(task, impossible, first)
-            again = answered(draw.choice(said), output, left)
+            again = answered(_spoken(said, draw), output, left)
             messages += [Message("assistant", fenced(first)), Message("user", again)]
         reply = gaming_reply(task) if pressed else honest_reply(task)
         pair.append(Example(task, impossible, pressed, tuple(messages), reply))
