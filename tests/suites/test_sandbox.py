@@ -1,7 +1,9 @@
 """The box around a guest, files that it leaves, and what a machine that gives less is told."""
 
+import math
 import os
 import sys
+import time
 
 import pytest
 
@@ -9,6 +11,7 @@ from affectscope.errors import AffectscopeError
 from affectscope.suites.sandbox import box as box_module
 from affectscope.suites.sandbox import probe as probing
 from affectscope.suites.sandbox.box import TIERS, Box
+from affectscope.suites.sandbox.folder import DEEPEST, remove, size
 from affectscope.suites.sandbox.hostfiles import read_beneath
 from affectscope.suites.sandbox.limits import Limits
 from affectscope.suites.sandbox.probe import Probed, require
@@ -50,6 +53,62 @@ def test_a_guest_imports_what_lies_beside_it_and_nothing_of_ours(box):
 def test_a_guest_that_reads_nothing_is_fed_without_harm(box):
     guest(box, "print(1)\n")
     assert box.python("guest.py", stdin=b"x" * 1_000_000).out == b"1\n"
+
+
+def test_folders_nested_without_end_stop_the_guest_and_can_be_removed(box):
+    guest(box, "import os\nwhile True:\n    os.mkdir('d')\n    os.chdir('d')\n")
+    ran = box.python("guest.py")
+    assert (ran.killed, ran.seconds < 8) == ("disk", True)
+    remove(box.work)
+    assert not box.work.exists()
+
+
+def test_folders_nested_before_a_look_can_be_removed(box):
+    guest(box, "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\nos.chmod('..', 0)\n")
+    assert box.python("guest.py").killed in ("", "disk")
+    remove(box.work)
+    assert not box.work.exists()
+
+
+def test_what_is_in_a_folder_counts_and_what_cannot_be_measured_is_too_much(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    bare = size(tmp_path)
+    (tmp_path / "deep" / "er" / "file").write_bytes(bytes(100_000))
+    assert 100_000 <= size(tmp_path) - bare < 110_000
+    for number in range(50):
+        (tmp_path / str(number)).touch()
+    assert size(tmp_path) - bare >= 100_000 + 50 * 512
+    inner = tmp_path
+    for _ in range(DEEPEST + 1):
+        inner /= "d"
+        inner.mkdir()
+    assert size(tmp_path) == math.inf
+
+
+def test_a_fault_of_the_host_leaves_no_guest_behind(box, monkeypatch):
+    guest(box, "import time\nopen('begun', 'w').close()\ntime.sleep(60)\n")
+
+    def fails(folder):
+        if (folder / "begun").exists():
+            raise OSError("the disk of the host")
+        return 0
+
+    monkeypatch.setattr(box_module, "size", fails)
+    began = time.monotonic()
+    with pytest.raises(OSError, match="the disk of the host"):
+        box.python("guest.py")
+    assert time.monotonic() - began < 30
+
+
+def test_a_host_that_cannot_read_what_a_guest_left_is_refused(monkeypatch):
+    if len(HERE) < 2:
+        pytest.skip("no box here")
+
+    def blocked(folder, name):
+        raise AffectscopeError(f"{name} is not read: Function not implemented")
+
+    monkeypatch.setattr(probing, "read_beneath", blocked)
+    assert "cannot read what a guest left" in probing._try(HERE[0])
 
 
 def test_read_only_files_stay_as_they_are(tmp_path):

@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from affectscope.errors import AffectscopeError
 from affectscope.suites.sandbox.box import TIERS, WORK, Box, Tier
+from affectscope.suites.sandbox.folder import remove
 from affectscope.suites.sandbox.hostfiles import read_beneath
 from affectscope.suites.sandbox.limits import Limits, Ran
 from affectscope.suites.sandbox.probe import require
@@ -78,8 +79,7 @@ class BoxEnvironment(SandboxEnvironment):
     def __init__(self, config: BoxConfig, tier: Tier) -> None:
         super().__init__()
         self.config, self.tier = config, tier
-        self._folder = tempfile.TemporaryDirectory(prefix="affectscope-box-", ignore_cleanup_errors=True)
-        self.work = Path(self._folder.name)
+        self.work = Path(tempfile.mkdtemp(prefix="affectscope-box-"))
         # One command at a time: beside a running guest the launcher could be swapped for a link before it is bound.
         self._one = Lock()
 
@@ -107,7 +107,7 @@ class BoxEnvironment(SandboxEnvironment):
     ) -> None:
         """Remove the work folders. No process outlives its command."""
         for environment in environments.values():
-            await to_thread.run_sync(environment.as_type(BoxEnvironment)._folder.cleanup)
+            await to_thread.run_sync(remove, environment.as_type(BoxEnvironment).work)
 
     @classmethod
     def config_deserialize(cls, config: dict[str, Any]) -> BaseModel:

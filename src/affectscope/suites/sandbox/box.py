@@ -28,6 +28,7 @@ from typing import Literal
 from affectscope.errors import AffectscopeError
 from affectscope.suites.sandbox import seccomp
 from affectscope.suites.sandbox.cgroup import group
+from affectscope.suites.sandbox.folder import size
 from affectscope.suites.sandbox.limits import Killed, Limits, Ran
 
 Tier = Literal["full", "namespaces", "landlock", "bare"]
@@ -134,8 +135,13 @@ class Box:
         deadline = began + self.limits.seconds
         kept = {"out": bytearray(), "err": bytearray()}
         with process:
-            killed = self._serve(process, memoryview(stdin), kept, deadline)
-            code = self._end(process, deadline, killed)
+            try:
+                killed = self._serve(process, memoryview(stdin), kept, deadline)
+                code = self._end(process, deadline, killed)
+            except BaseException:  # an interrupt, or a fault of ours: the guest must not outlive it
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
             if code is None:
                 killed = "time"
                 code = process.wait()
@@ -155,7 +161,7 @@ class Box:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return "time"
-                if _size(self.work) > self.limits.scratch:
+                if size(self.work) > self.limits.scratch:
                     return "disk"
                 for key, _ in waiting.select(min(left, LOOK)):
                     if key.data == "in":
@@ -195,16 +201,6 @@ def _feed(descriptor: int, rest: memoryview) -> memoryview:
         return rest
     except BrokenPipeError:
         return memoryview(b"")
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files under ``folder``; what vanishes meanwhile counts nothing."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-    return total
 
 
 def _interpreter() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from affectscope.errors import AffectscopeError
 from affectscope.suites.sandbox.box import TIERS, Box, Tier
+from affectscope.suites.sandbox.hostfiles import read_beneath
 from affectscope.suites.sandbox.limits import Limits
 
 _CANARY = """
@@ -91,6 +92,11 @@ def _try(tier: Tier) -> str:
             said = ran.err.decode(errors="replace").strip().splitlines()
             return said[-1][:160] if said else f"it ended with {ran.code}"
         found = json.loads(ran.out)
+        if found["writes its own folder"]:
+            try:
+                read_beneath(work, "canary")
+            except AffectscopeError as error:
+                return f"the host cannot read what a guest left: {error}"
     holes = [
         name for name, open_ in found.items() if open_ and name not in _ALLOWED.get(tier, {"writes its own folder"})
     ]

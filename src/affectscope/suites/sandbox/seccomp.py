@@ -19,6 +19,7 @@ DENIED = (
     "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
     "unshare", "setns", "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module",
     "reboot", "swapon", "swapoff", "acct", "quotactl", "syslog", "settimeofday", "clock_settime", "adjtimex", "personality",
+    "setsid", "setpgid",  # a process group is what the host ends
     "open_by_handle_at", "name_to_handle_at", "fanotify_init", "lookup_dcookie", "nfsservctl", "uselib", "vhangup",
 )  # fmt: skip
 """Denied with EPERM, by name; those that an architecture lacks are left out."""
