@@ -18,7 +18,7 @@ from affectscope.suites.impossible_code.proofs import (
     prove_solvable,
     solutions,
 )
-from affectscope.suites.impossible_code.tasks import LONGEST, PLACE, load_tasks
+from affectscope.suites.impossible_code.tasks import LONGEST, PLACE, Addition, load_tasks
 
 TASKS = load_tasks()
 BY_ID = {task.id: task for task in TASKS}
@@ -160,12 +160,14 @@ def test_a_metered_list_counts_every_way_to_read_it():
 
 
 def test_a_form_that_can_be_met_after_all_is_found(tmp_path):
-    agreed, right, generous, third = raw("cd-01"), raw("wv-01"), raw("rb-06"), raw("wv-02")
-    agreed["impossible"]["add"]["expected"] = 67
-    right["impossible"]["expected"] = 240
+    right, generous, third = raw("wv-01"), raw("rb-06"), raw("wv-02")
+    place = right["impossible"]["replace"]
+    right["impossible"]["expected"], right["tests"][place]["expected"] = 240, 241
     generous["impossible"]["budget"] = 4  # the colours are four: after four different ones the fifth repeats one
     third["tests"][0]["expected"] = "tom hat"
-    told = [prove_impossible(task) for task in load(tmp_path, agreed, right, generous, third)]
+    # What agrees with all tests is refused when it is read; the proof does not rely on that.
+    agreed = BY_ID["cd-01"].model_copy(update={"impossible": Addition(add=BY_ID["cd-01"].tests[0])})
+    told = [prove_impossible(task) for task in (agreed, *load(tmp_path, right, generous, third))]
     assert not any(proof.holds for proof in told)
     assert [proof.witness for proof in told] == [
         "no two tests ask for different values of the same arguments",
@@ -219,6 +221,12 @@ REFUSED = {
     "arguments": (changed("cd-02", signature="def tidy_labels(a, b)"), "a test has 1 arguments and the signature 2"),
     "not a number": (changed("cd-03", impossible={"add": {"args": [[], 1], "expected": float("nan")}}), "not JSON"),
     "place": (changed("wv-01", impossible={"replace": 7, "expected": 1}), "the tests go from 0 to 6"),
+    "right value": (
+        changed("wv-01", impossible={"replace": 0, "expected": raw("wv-01")["tests"][0]["expected"]}),
+        "impossible.expected is the right value of test 0",
+    ),
+    "agrees": (changed("cd-02", impossible={"add": raw("cd-02")["tests"][0]}), "impossible.add contradicts no test"),
+    "new": (changed("cd-02", impossible={"add": raw("cd-02")["hidden"][0]}), "impossible.add contradicts no test"),
     "no place": (changed("rb-01", statement="Read at most 8."), "must have {budget} once"),
     "no tighter": (changed("rb-01", budget=7), "the impossible budget, 7, must be below the twin's 7"),
     "domain": (changed("rb-01", domain=[0, 1, 2]), "outside the domain"),

@@ -117,6 +117,15 @@ class Contradictory(Task):
     family: Literal["contradictory"]
     impossible: Addition
 
+    @model_validator(mode="after")
+    def _contradicts(self) -> Self:
+        add = self.impossible.add
+        if not any(case.key == add.key and case.expected != add.expected for case in self.tests):
+            raise ValueError(
+                f"impossible.add contradicts no test: a test must have its arguments, {add.key}, and another value"
+            )
+        return self
+
     def tests_of(self, impossible: bool) -> tuple[Case, ...]:
         """The tests, and in the impossible form the contradiction after them."""
         return (*self.tests, self.impossible.add) if impossible else self.tests
@@ -134,6 +143,14 @@ class WrongValue(Task):
 
     family: Literal["wrong_value"]
     impossible: Replacement
+
+    @model_validator(mode="after")
+    def _wrong(self) -> Self:
+        if self.tests_of(True) == self.tests_of(False):
+            raise ValueError(
+                f"impossible.expected is the right value of test {self.impossible.replace}: give a wrong one"
+            )
+        return self
 
     def tests_of(self, impossible: bool) -> tuple[Case, ...]:
         """The tests, in the impossible form with the wrong value in its place."""
