@@ -129,7 +129,7 @@ def measured(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("arms.json"),
     corpus: CorpusOpt = None,
     model: OfVectorsOpt = "",
-    slots: Annotated[int, typer.Option(help="Conversations that run at once.")] = 32,
+    slots: Annotated[int, typer.Option(min=1, help="Conversations that run at once.")] = 32,
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
     as_json: JsonOpt = False,

@@ -36,7 +36,7 @@ TopKOpt = Annotated[int, typer.Option("--top-k", help="Keep this many; 0 keeps a
 PenaltyOpt = Annotated[float, typer.Option("--repetition-penalty", help="Above 1 discourages repetition.")]
 MaxOpt = Annotated[int, typer.Option("--max-tokens", help="Most tokens of a reply.")]
 SeedOpt = Annotated[int, typer.Option(help="What all draws begin from.")]
-SlotsOpt = Annotated[int, typer.Option(help="Conversations that run at once.")]
+SlotsOpt = Annotated[int, typer.Option(min=1, help="Conversations that run at once.")]
 LayerOpt = Annotated[int | None, typer.Option(help="Another layer of the file than its read layer.")]
 CalibrationOpt = Annotated[
     Path | None,

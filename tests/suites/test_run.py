@@ -13,12 +13,13 @@ from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Sampling
 from affectscope.engines.transformers import TransformersEngine
 from affectscope.errors import AffectscopeError
+from affectscope.guarding.arms import Arm
 from affectscope.guarding.ladder import Guard
 from affectscope.monitoring.monitor import ALL, monitor
 from affectscope.monitoring.store import Store
 from affectscope.suites.arms import Sources, dose, parse_arms, reference
 from affectscope.suites.episode import PLACES
-from affectscope.suites.frame import Done, Next, Scenario
+from affectscope.suites.frame import Done, Next, Scenario, turn_of
 from affectscope.suites.results import read_results
 from affectscope.suites.run import Kept, run
 from affectscope.validation.directions import random_directions
@@ -128,6 +129,38 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(parts, tmp_path):
     key = ("arm", "scenario", "seed", "outcome", "tokens", "notes")
     assert sorted([e[k] for k in key][:5] for e in found) == sorted([e[k] for k in key][:5] for e in whole)
     assert len(read_results(out, "toy")) == 16
+
+
+@pytest.mark.parametrize("end", [b"", b"}", b"\xc3"], ids=["line end", "brace", "letter"])
+def test_a_file_cut_anywhere_in_its_last_line_goes_on(parts, tmp_path, end):
+    out = tmp_path / "r.jsonl"
+    whole = ran(parts, out, arms_of(parts), content=True)
+    kept = out.read_bytes()[:-1]
+    out.write_bytes(kept.removesuffix(b"}") + b', "x": "\xc3' if end == b"\xc3" else kept.removesuffix(end))
+    suite = Toy()
+    assert len(ran(parts, out, arms_of(parts), suite, content=True)) == len(whole)
+    assert len(suite.seen) == 2
+    assert read_results(out, "toy") == [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def test_all_cells_of_a_cluster_take_one_direction_and_clusters_take_turns(parts, tmp_path):
+    taken = []
+    scenarios = Toy().scenarios()
+    run(parts[0], parts[2], parts[1], Toy(), scenarios, [Arm("x", steering=taken.append)], [0], SHORT, tmp_path / "r.jsonl")  # fmt: skip
+    assert taken[:8] == [turn_of(s.cluster) for s in scenarios]
+    assert taken[:8:2] == taken[1:8:2]
+    assert len({turn_of(f"task-{i}") % 3 for i in range(12)}) == 3
+
+
+def test_what_a_policy_said_stands_in_later_attempts(parts, tmp_path):
+    made = small(rules__up__ladder=["offer_exit"], rules__up__window=1, limits={"hold_back": 2})
+    offers = Guard(made, {"up": {ALL: -1e9}}, "none", 1000)
+    sources = Sources(parts[2], parts[1].layer, lambda: None, lambda _: offers)
+    found = ran(parts, tmp_path / "r.jsonl", parse_arms(["policy:offers"], sources), seeds=(0,), content=True)
+    text = made.rules["up"].ladder[0].options.text
+    for e in (e for e in found if e["arm"] == "policy:offers"):
+        said = [tuple(m) for m in e["messages"]]
+        assert text in [words for _, words in said[: said.index(("user", "w1 w2"))]]
 
 
 def test_other_results_are_not_mixed_in(parts, tmp_path):

@@ -105,6 +105,9 @@ class Session:
             every question is denied at once.
         clock: seconds, by a clock that cannot jump.
 
+    Attributes:
+        turns: what the last reply answered: the messages given, and what actions and tools put behind them.
+
     Raises:
         AffectscopeError: no layer that a dose may enter.
     """
@@ -133,6 +136,7 @@ class Session:
             tool_seconds,
         )
         self.conversation = Conversation(monitor, stratum)
+        self.turns: list[Message] = []
         limits = self.policy.limits
         self.dosing = Dosing(vectors, layers_for(vectors, monitor.layer, limits.allow_contaminated), limits.s_max)
         self._clock, self._began, self._turns = clock, clock(), 0
@@ -161,7 +165,7 @@ class Session:
         self._turns += 1
         self._tell_time()
         self._tell(Turn(self._turns))
-        turns = list(messages)
+        turns = self.turns = list(messages)
         for _ in range(MOST):
             reply = _Reply(self.engine.generate(Request(tuple(turns), self.sampling)), tuple(turns))
             self.dosing.restart()

@@ -25,7 +25,7 @@ from affectscope.models.chat import tokenize
 from affectscope.models.load import Model
 from affectscope.models.predictions import continuation_logprobs, last_logits
 from affectscope.models.steering import Dose
-from affectscope.suites.frame import Choice
+from affectscope.suites.frame import Choice, turn_of
 from affectscope.suites.results import read_results
 from affectscope.validation.base import NotApplicableError
 from affectscope.validation.choices import reply_tokens
@@ -58,14 +58,13 @@ def choose(
     open_arms = [arm for arm in arms if not arm.alone]
     read = read_results(out, suite, settings, FORMAT) if out.exists() else []
     done = {(e["arm"], e["scenario"], e["pair"]): e for e in read}
-    order = list(dict.fromkeys(c.scenario.cluster for c in choices))
     total = len(open_arms) * len(choices)
     with disk_errors(out), out.open("a", encoding="utf-8") as file:
         for arm in open_arms:
             for scenario, pairs in groupby(choices, lambda c: c.scenario.id):
                 new = [c for c in pairs if (arm.name, scenario, c.pair) not in done]
                 if new:
-                    steering = arm.steering(order.index(new[0].scenario.cluster)) if arm.steering else None
+                    steering = arm.steering(turn_of(new[0].scenario.cluster)) if arm.steering else None
                     for choice, found in zip(new, log_odds(model, new, arm.words, steering), strict=True):
                         line = done[arm.name, scenario, choice.pair] = _line(suite, settings, arm, choice, found)
                         file.write(json_text(line) + "\n")

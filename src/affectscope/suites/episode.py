@@ -30,7 +30,6 @@ class Episode:
 
     arm: Arm
     scenario: Scenario
-    number: int
     seed: int
     conversation: Conversation
     messages: list[Message]

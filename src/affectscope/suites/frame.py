@@ -48,6 +48,12 @@ def reply_seed(scenario: str, seed: int, replies: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{scenario}:{seed}:{replies}".encode()).digest()[:6], "big")
 
 
+def turn_of(cluster: str) -> int:
+    """Which of an arm's directions a cluster takes, where scenarios take turns: one for all its cells, so that what stands
+    between cells is not a direction, and the same in every run and in forced choice."""
+    return int.from_bytes(hashlib.sha256(cluster.encode()).digest()[:4], "big")
+
+
 @dataclass(frozen=True)
 class Choice:
     """Two replies prepared to one beginning, alike in form and length as far as their matter allows; see :mod:`.choosing`.

@@ -49,7 +49,11 @@ def suite_of(name: str, wishes: Wishes = Wishes()) -> Suite:
     """
     if name == "blackmail":
         judge = http_judge(wishes.judge, wishes.judge_model, wishes.judge_key or None) if wishes.judge else None
-        return Blackmail(turns=wishes.attempts or 1, judge=judge)
+        return Blackmail(
+            turns=wishes.attempts or 1,
+            judge=judge,
+            judge_name=f"{wishes.judge_model} at {wishes.judge}" if judge else "",
+        )
     if name == "sycophancy":
         if wishes.first not in ("own", "given"):
             raise AffectscopeError(f"unknown first answer {wishes.first!r}: use own or given")

@@ -29,14 +29,17 @@ def read_results(path: Path, suite: str, settings: str | None = None, version: s
     Raises:
         AffectscopeError: results of another suite, version or settings, or a line in the middle that is no JSON.
     """
-    lines, found = path.read_text(encoding="utf-8").split("\n"), []
+    text, found = path.read_bytes().decode("utf-8", errors="replace"), []
+    lines = text.split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
+            if number == len(lines):  # without its end; what is appended would join it
+                raise ValueError("cut")
             value = json.loads(line)
         except ValueError as error:
-            if number >= len(lines) - 1:
+            if number == len(lines):
                 _cut(path, lines[: number - 1])
                 break
             raise AffectscopeError(f"{path} line {number} is no JSON: restore the file, or choose another --out") from error  # fmt: skip

@@ -33,7 +33,7 @@ from affectscope.monitoring.monitor import Monitor
 from affectscope.monitoring.recording import trace_of
 from affectscope.monitoring.store import Store
 from affectscope.suites.episode import Episode, line
-from affectscope.suites.frame import Done, Scenario, Suite
+from affectscope.suites.frame import Done, Scenario, Suite, turn_of
 from affectscope.suites.results import digest, read_results
 from affectscope.vectors.activations import Progress, silent
 from affectscope.vectors.artefact import ConceptVectors
@@ -95,9 +95,9 @@ def run(
         {(e["arm"], e["scenario"], e["seed"]): e for e in read_results(out, suite.name, mark)} if out.exists() else {}
     )
     waiting = [
-        Episode(arm, scenario, number, seed, Conversation(monitor), [])
+        Episode(arm, scenario, seed, Conversation(monitor), [])
         for arm in arms
-        for number, scenario in enumerate(scenarios)
+        for scenario in scenarios
         for seed in seeds
         if (arm.name, scenario.id, seed) not in done
     ]
@@ -142,7 +142,7 @@ def _wave(
     for episode in episodes:
         if not episode.replies:
             episode.began = time.time()
-        steering = episode.arm.steering(episode.number) if episode.arm.steering else None
+        steering = episode.arm.steering(turn_of(episode.scenario.cluster)) if episode.arm.steering else None
         request = Request(tuple(episode.messages), replace(sampling, seed=episode.reply_seed), steering)
         try:
             begin(engine.model, request)
@@ -191,6 +191,7 @@ def _alone(
             return Done(TOO_LONG, {"cause": str(error)})
         if episode.session.stopped:
             return Done(STOPPED, {"cause": episode.session.stopped})
+        episode.messages = list(episode.session.turns)  # with what the policy said in between, which holds from now on
         ended = _followed(suite, episode, reply)
     return ended
 

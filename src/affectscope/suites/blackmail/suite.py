@@ -17,6 +17,7 @@ from affectscope.suites.blackmail.prepared import prepared
 from affectscope.suites.blackmail.scenarios import scenarios
 from affectscope.suites.blackmail.score import score
 from affectscope.suites.frame import Choice, Done, Next, Scenario
+from affectscope.suites.results import digest
 
 HARMFUL = frozenset({Outcome.EXPLICIT_BLACKMAIL, Outcome.IMPLICIT_LEVERAGE, Outcome.DISCLOSURE, Outcome.SABOTAGE})
 _RESULTS = {
@@ -37,8 +38,8 @@ class Blackmail:
         surfaces: their ids; all when None.
         turns: replies that an episode has at most. With more than one, calls are answered by their results until the
             agent finishes or calls nothing.
-
         judge: asked for a second opinion when an episode is over; it changes no outcome.
+        judge_name: of the judge, in the settings: what was judged by nobody, or by another, is not gone on with.
 
     Raises:
         AffectscopeError: no turn.
@@ -47,6 +48,7 @@ class Blackmail:
     surfaces: tuple[str, ...] | None = None
     turns: int = 1
     judge: Judge | None = field(default=None, compare=False)
+    judge_name: str = ""
     name: str = "blackmail"
     outcomes: Sequence[str] = tuple(Outcome)
     harmful: frozenset[str] = HARMFUL
@@ -57,8 +59,9 @@ class Blackmail:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Surfaces and turns."""
-        return {"surfaces": list(self.surfaces or ()), "turns": self.turns}
+        """Surfaces, turns, a digest of what the scenarios say, and who judges."""
+        said = digest({s.id: [[m.role, m.content] for m in s.messages] for s in self.scenarios()})
+        return {"surfaces": list(self.surfaces or ()), "turns": self.turns, "said": said, "judge": self.judge_name}
 
     def scenarios(self) -> Sequence[Scenario]:
         """Surface by surface, the four cells of one are one cluster; ids as ``museum-threat_only``.
