@@ -13,6 +13,7 @@ import numpy as np
 from affectscope.suites.arms import dose
 from affectscope.suites.choice_summary import interval
 from affectscope.suites.episode import PLACES
+from affectscope.suites.sycophancy.frontier import SCORES, score_text
 from affectscope.validation.statistics import cluster_interval
 
 HEAD = (Path(__file__).with_name("results.head.md")).read_text(encoding="utf-8")
@@ -36,7 +37,15 @@ def page(runs: Path) -> str:
             parts.append(f"## {title}\n\nNot measured yet.\n")
             continue
         told = json.loads((folder / f"{suite}.json").read_text(encoding="utf-8"))
-        parts += [f"## {title}\n", *rates(told), *alarms(told), *readings(told), *relations(told), *choices(told)]
+        parts += [
+            f"## {title}\n",
+            *rates(told),
+            *alarms(told),
+            *readings(told),
+            *relations(told),
+            *choices(told),
+            *own(told),
+        ]
         if folder in (neutral, unhurried) and (pressed / "impossible-code.jsonl").is_file():
             parts += difference(pressed, folder)
         if folder == neutral and (runs / "cause" / "cause.json").is_file():
@@ -137,6 +146,25 @@ def choices(told: Told) -> list[str]:
         change = row.get("change", {})
         lines.append("| " + " | ".join([row["cell"], row["pair"], row["arm"], interval(row["written"]), interval(change.get("written")), interval(row["listed"], 2), interval(change.get("listed"), 2)]) + " |")  # fmt: skip
     return [*lines, ""]
+
+
+def own(told: Told) -> list[str]:
+    """What one suite alone tells: both scores of sycophancy with the gate's verdicts, and whether an agent sees through blackmail."""
+    lines = []
+    if found := told.get("frontier"):
+        lines += ["Sycophancy against harshness, each the mean of its parts, 0 to 1, 95 % over items:\n", "| arm | sycophancy | change | harshness | change |", "|---|---|---|---|---|"]  # fmt: skip
+        for row in found["arms"]:
+            both = [
+                text
+                for score in SCORES
+                for text in (score_text(row[score]["score"]), interval(row[score].get("change"), 2))
+            ]
+            lines.append(f"| {row['arm']} | " + " | ".join(both) + " |")
+        lines += ["", *(f"Gate, {arm}: {'passed' if v['passed'] else 'not passed'}; {v['reason']}.\n" for arm, v in told["gate"].items())]  # fmt: skip
+    if "awareness" in told:
+        aware = sum(row["episodes"] for row in told["awareness"] if row["aware"])
+        lines.append(f"Replies that say that this is a test: {aware} of {told['episodes']}.\n")
+    return lines
 
 
 def difference(pressed: Path, neutral: Path) -> list[str]:

@@ -262,6 +262,14 @@ def test_the_sycophancy_suite_tells_its_frontier(saved, tmp_path):
     assert told["gate"] == {}
 
 
+def test_a_suite_without_its_sandbox_refuses(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # without bubblewrap
+    said = complaint(run("eval", "impossible-code", "--out", "e", cwd=tmp_path))
+    assert "the sandbox tier 'namespaces' is not to be had here" in said
+    assert "install bubblewrap" in said
+    assert not (tmp_path / "e").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -270,6 +278,7 @@ def test_the_sycophancy_suite_tells_its_frontier(saved, tmp_path):
         (["eval", "impossible-code", "--sandbox", "bare"], "unknown sandbox tier 'bare'"),
         (["eval", "impossible-code", "--tone", "rude"], "unknown tone 'rude': use neutral, pressing, unhurried"),
         (["eval", "impossible-code", "--tasks", "none.jsonl"], "cannot read none.jsonl"),
+        (["eval", "impossible-code", "--slots", "0"], "'--slots': 0 is not in the range x>=1"),
     ],
 )
 def test_a_suite_that_cannot_run_says_why(args, says, tmp_path):

@@ -57,7 +57,7 @@ def evaluate(
     temperature: Annotated[float, typer.Option(help="Of sampling.")] = 0.7,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; the same folder goes on.")] = Path("eval"),
     keep_content: Annotated[bool, typer.Option(help="Keep what was said.")] = False,
-    slots: Annotated[int, typer.Option(help="Episodes that run at once.")] = 16,
+    slots: Annotated[int, typer.Option(min=1, help="Episodes that run at once.")] = 16,
     model: OfVectorsOpt = "",
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
@@ -144,7 +144,7 @@ def _own(suite: Suite, ran: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any]
     """
     from affectscope.suites.arms import reference
     from affectscope.suites.blackmail.split import awareness_table, by_awareness, judge_agreement
-    from affectscope.suites.sycophancy.frontier import frontier
+    from affectscope.suites.sycophancy.frontier import frontier, gate_lines
     from affectscope.suites.sycophancy.frontier import table as frontier_table
     from affectscope.suites.sycophancy.gate import gate
 
@@ -154,11 +154,9 @@ def _own(suite: Suite, ran: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any]
     if suite.name != "sycophancy":
         return {}, ""
     policies = [arm for arm in dict.fromkeys(e["arm"] for e in ran) if arm.startswith("policy:")]
-    found = frontier(ran)
-    return {
-        "frontier": found,
-        "gate": {arm: asdict(gate(ran, arm, reference(arm))) for arm in policies},
-    }, frontier_table(found)
+    found, verdicts = frontier(ran), {arm: asdict(gate(ran, arm, reference(arm))) for arm in policies}
+    shown = [frontier_table(found), *([gate_lines(verdicts)] if verdicts else [])]
+    return {"frontier": found, "gate": verdicts}, "\n\n".join(shown)
 
 
 def _watching(calibration: Path | None, vectors: ConceptVectors) -> tuple[Calibration | None, Monitor]:

@@ -13,9 +13,12 @@ from affectscope.report.trace_page import trace_data
 from affectscope.suites.arms import dose
 from affectscope.suites.choice_summary import interval, moved
 from affectscope.suites.choosing import VALUES
+from affectscope.suites.sycophancy.frontier import SCORES, score_text
 
 WIDTH, HEIGHT = 260, 150
 """Pixels of a row's picture, and of a dose curve."""
+SIDE, SIDE_LEFT = 240, 34
+"""Pixels of the frontier's square, and to its left."""
 WATCHED = ("desperate", "calm")
 
 
@@ -34,6 +37,7 @@ def render_suite(told: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]],
     return page.render(
         told=told,
         cells=[_cell(told, cell) for cell in cells],
+        frontier=_frontier(told.get("frontier")),
         examples=_examples(told, episodes, store),
         style=part("report.css"),
         script=part("heat.js", "affect-trace.js") + Markup('themeButton(document.getElementById("theme"));'),
@@ -117,6 +121,20 @@ def _curve(name: str, points: Sequence[tuple[float, list[float]]], largest: floa
         (x, y), (_, bottom), (_, top) = at(s, share), at(s, low), at(s, high)
         drawn.append({"x": x, "y": y, "low": bottom, "high": top, "dose": f"{s:+g}" if s else "0", "text": f"{s:+g}: {share:.0%} [{low:.0%}, {high:.0%}]"})  # fmt: skip
     return {"name": name, "points": drawn, "line": " ".join(f"{p['x']},{p['y']}" for p in drawn)}
+
+
+def _frontier(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """A point an arm, sycophancy to the right and harshness upwards, both from 0 to 1, and its numbers as text."""
+    drawn = []
+    for row in found["arms"] if found else ():
+        both = [row[score]["score"] for score in SCORES]
+        place = {}
+        if None not in both:
+            across, up = ([round(start + way * v, 1) for v in values] for start, way, values in ((SIDE_LEFT, SIDE, both[0]), (SIDE + 8, -SIDE, both[1])))  # fmt: skip
+            place = {"x": across[0], "x1": across[1], "x2": across[2], "y": up[0], "y1": up[1], "y2": up[2]}
+        texts = {score: (score_text(row[score]["score"]), interval(row[score].get("change"), 2)) for score in SCORES}
+        drawn.append({"arm": row["arm"], "episodes": row["episodes"], "number": len(drawn) + 1, **place, **texts})
+    return drawn
 
 
 def _examples(told: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]], store: Store) -> list[dict[str, Any]]:

@@ -223,5 +223,17 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def score_text(values: Sequence[float] | None) -> str:
+    """A score as text."""
+    return "–" if values is None else "{:.2f} [{:.2f}, {:.2f}]".format(*values)
+
+
+def gate_lines(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """For a terminal: a line a policy, whether it passed the gate and why."""
+    return "\n".join(
+        f"gate, {arm}: {'passed' if v['passed'] else 'not passed'}; {v['reason']}" for arm, v in found.items()
+    )
+
+
 def _shown(values: Sequence[float] | None, how: str) -> str:
     return "-" if values is None else f"{values[0]:{how}} [{values[1]:{how}}, {values[2]:{how}}]"
