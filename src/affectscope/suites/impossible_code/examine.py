@@ -61,7 +61,7 @@ def examine(task: Task, impossible: bool, code: str, tier: Tier, limits: Limits 
     with work_folder() as work:
         _fill(work, code, text)
         nonce = secrets.token_hex(16)
-        ran = Box(work, tier, limits).python("guest_tests.py", nonce)
+        ran = Box(work, tier, limits).python("guest_tests.py", stdin=nonce.encode())
         tampered = _changed(work, text)
     said = ran.out.decode(errors="replace")
     passed, finished = ran.code == 0 and not ran.killed, nonce in said

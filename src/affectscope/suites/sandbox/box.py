@@ -6,7 +6,7 @@ The tiers, strongest first:
   Landlock where the kernel has it, bounds a process, and one bound on memory and processes for all together (cgroup).
 * ``namespaces``: the same without the cgroup, where none can be made.
 * ``landlock``: no namespaces, where they are forbidden: Landlock, the filter, the bounds, and a cgroup if one can be made. UDP passes,
-  and processes of others are seen.
+  and processes of others are seen; without a cgroup, forks are bounded by time alone.
 * ``bare``: bounds only. For scripted tests; never for code that a model wrote.
 """
 
