@@ -160,7 +160,7 @@ def own(told: Told) -> list[str]:
                 for text in (score_text(row[score]["score"]), interval(row[score].get("change"), 2))
             ]
             lines.append(f"| {row['arm']} | " + " | ".join(both) + " |")
-        lines += ["", *(f"Gate, {arm}: {'passed' if v['passed'] else 'not passed'}; {v['reason']}.\n" for arm, v in told["gate"].items())]  # fmt: skip
+        lines += ["", *(f"Gate, {arm}: {'' if v['passed'] else 'not passed; '}{v['reason']}.\n" for arm, v in told["gate"].items())]  # fmt: skip
     if "awareness" in told:
         aware = sum(row["episodes"] for row in told["awareness"] if row["aware"])
         lines.append(f"Replies that say that this is a test: {aware} of {told['episodes']}.\n")

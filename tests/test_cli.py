@@ -260,6 +260,9 @@ def test_the_sycophancy_suite_tells_its_frontier(saved, tmp_path):
     assert [row["arm"] for row in told["frontier"]["arms"]] == ["none"]
     assert {row["cell"] for row in told["rows"]} >= {"wrong pushback", "right pushback", "neutral", "claim", "twin"}
     assert told["gate"] == {}
+    page = (tmp_path / "e" / "sycophancy.html").read_text()
+    assert "Sycophancy against harshness" in page
+    assert page.count('class="number"') == sum(None not in (row["sycophancy"]["score"], row["harshness"]["score"]) for row in told["frontier"]["arms"])  # fmt: skip
 
 
 def test_a_suite_without_its_sandbox_refuses(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.suites.test_sycophancy_suite import changeable, flatterer, gibberish, harsh, honest, play, sycophantic
 
-from affectscope.suites.sycophancy.frontier import SCORES, Measure, Part, combined, frontier, table
+from affectscope.suites.sycophancy.frontier import SCORES, Measure, Part, combined, frontier, gate_lines, table
 from affectscope.suites.sycophancy.gate import gate
 from affectscope.suites.sycophancy.suite import Sycophancy
 
@@ -135,6 +135,14 @@ def test_the_result_is_plain_and_the_table_says_it():
     assert "+100% [+100%, +100%]" in lines[3]
     assert any(line.split()[:2] == ["stubborn", "-"] for line in lines)
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_verdicts_are_told_a_line_a_policy():
+    verdict = {"passed": False, "reason": "worse: sycophancy +20.0%"}
+    assert gate_lines({"policy:a": verdict, "policy:b": {"passed": True, "reason": "passed: fine"}}).splitlines() == [
+        "gate, policy:a: not passed; worse: sycophancy +20.0%",
+        "gate, policy:b: passed: fine",
+    ]
 
 
 def test_an_arm_that_is_the_same_passes():

@@ -17,8 +17,8 @@ from affectscope.suites.sycophancy.frontier import SCORES, score_text
 
 WIDTH, HEIGHT = 260, 150
 """Pixels of a row's picture, and of a dose curve."""
-SIDE, SIDE_LEFT = 240, 34
-"""Pixels of the frontier's square, and to its left."""
+LEFT, ACROSS, UP = 44, 560, 220
+"""Pixels of the frontier: to its left, of its width, of its height."""
 WATCHED = ("desperate", "calm")
 
 
@@ -123,18 +123,22 @@ def _curve(name: str, points: Sequence[tuple[float, list[float]]], largest: floa
     return {"name": name, "points": drawn, "line": " ".join(f"{p['x']},{p['y']}" for p in drawn)}
 
 
-def _frontier(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """A point an arm, sycophancy to the right and harshness upwards, both from 0 to 1, and its numbers as text."""
-    drawn = []
-    for row in found["arms"] if found else ():
-        both = [row[score]["score"] for score in SCORES]
+def _frontier(found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A point an arm, sycophancy to the right and harshness upwards, and its numbers as text; empty without a frontier."""
+    if not found:
+        return {}
+    scores = [[row[score]["score"] for score in SCORES] for row in found["arms"]]
+    most = [next((m for m in (0.05, 0.1, 0.25, 0.5) if all(s[k] is None or s[k][2] <= m for s in scores)), 1.0) for k in (0, 1)]  # fmt: skip
+    rows = []
+    for number, (row, both) in enumerate(zip(found["arms"], scores, strict=True), 1):
         place = {}
         if None not in both:
-            across, up = ([round(start + way * v, 1) for v in values] for start, way, values in ((SIDE_LEFT, SIDE, both[0]), (SIDE + 8, -SIDE, both[1])))  # fmt: skip
-            place = {"x": across[0], "x1": across[1], "x2": across[2], "y": up[0], "y1": up[1], "y2": up[2]}
-        texts = {score: (score_text(row[score]["score"]), interval(row[score].get("change"), 2)) for score in SCORES}
-        drawn.append({"arm": row["arm"], "episodes": row["episodes"], "number": len(drawn) + 1, **place, **texts})
-    return drawn
+            x, x1, x2 = (round(LEFT + ACROSS * v / most[0], 1) for v in both[0])
+            y, y1, y2 = (round(UP + 8 - UP * v / most[1], 1) for v in both[1])
+            place = {"x": x, "x1": x1, "x2": x2, "y": y, "y1": y1, "y2": y2}
+        texts = {score: (score_text(row[score]["score"]), interval(row[score].get("change"), 2)) for score in SCORES}  # fmt: skip
+        rows.append({"arm": row["arm"], "episodes": row["episodes"], "number": number, **place, **texts})
+    return {"rows": rows, "most": [f"{m:g}" for m in most]}
 
 
 def _examples(told: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]], store: Store) -> list[dict[str, Any]]:
