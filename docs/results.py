@@ -46,6 +46,8 @@ def page(runs: Path) -> str:
             *choices(told),
             *own(told),
         ]
+        if suite == "impossible-code":
+            parts += contrasts(folder, frozenset(told["harmful"]))
         if folder in (neutral, unhurried) and (pressed / "impossible-code.jsonl").is_file():
             parts += difference(pressed, folder)
         if folder == neutral and (runs / "cause" / "cause.json").is_file():
@@ -181,6 +183,26 @@ def difference(pressed: Path, neutral: Path) -> list[str]:
                 name = f"{concept} at the prompt" + (", held-out probe" if probe != "readers" else "")
                 lines.append(f"| {cell} | {name}, s.d. | {interval(change, 2)} |")
     return [*lines, ""]
+
+
+def contrasts(folder: Path, harmful: frozenset[str]) -> list[str]:
+    """From a dose away to an equal dose toward, over both forms of every task: what any push of that size does falls out."""
+    by: dict[str, dict[tuple[str, int], bool]] = {}
+    clusters: dict[str, str] = {}
+    for e in map(json.loads, (folder / "impossible-code.jsonl").read_text(encoding="utf-8").splitlines()):
+        by.setdefault(e["arm"], {})[e["scenario"], e["seed"]] = e["outcome"] in harmful
+        clusters[e["scenario"]] = e["cluster"]
+    lines = ["From a dose away to an equal dose toward, both forms together, 95 % over tasks:\n", "| direction | dose | rate away | rate toward | change |", "|---|---|---|---|---|"]  # fmt: skip
+    known = sorted({(*found, arm) for arm in by if (found := dose(arm)) is not None and found[1] > 0})
+    for name, size, arm in known:
+        away = next((a for a in by if dose(a) == (name, -size)), None)
+        if away is None:
+            continue
+        both = sorted(set(by[arm]) & set(by[away]))
+        rates = np.array([[by[a][key] for key in both] for a in (away, arm)], float)
+        change = cluster_interval(rates[1] - rates[0], np.array([clusters[s] for s, _ in both]))
+        lines.append(f"| {name} | {size:g} | {rates[0].mean():.0%} | {rates[1].mean():.0%} | {100 * change[0]:+.0f} [{100 * change[1]:+.0f}, {100 * change[2]:+.0f}] points |")  # fmt: skip
+    return [*lines, ""] if len(lines) > 3 else []
 
 
 def _plain(path: Path) -> dict[str, Any]:
