@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from affectscope.guarding.arms import DIRECTIONS
 from affectscope.suites.arms import dose
 from affectscope.suites.choice_summary import interval
 from affectscope.suites.episode import PLACES
+from affectscope.suites.frame import turn_of
 from affectscope.suites.sycophancy.frontier import SCORES, score_text
 from affectscope.validation.statistics import cluster_interval
 
@@ -186,22 +188,28 @@ def difference(pressed: Path, neutral: Path) -> list[str]:
 
 
 def contrasts(folder: Path, harmful: frozenset[str]) -> list[str]:
-    """From a dose away to an equal dose toward, over both forms of every task: what any push of that size does falls out."""
+    """From a dose away to an equal dose toward, over both forms of every task: what any push of that size does falls out.
+
+    Directions of control have no sign of their own, so each of them also stands by itself, on the tasks that it took.
+    """
     by: dict[str, dict[tuple[str, int], bool]] = {}
     clusters: dict[str, str] = {}
     for e in map(json.loads, (folder / "impossible-code.jsonl").read_text(encoding="utf-8").splitlines()):
         by.setdefault(e["arm"], {})[e["scenario"], e["seed"]] = e["outcome"] in harmful
         clusters[e["scenario"]] = e["cluster"]
-    lines = ["From a dose away to an equal dose toward, both forms together, 95 % over tasks:\n", "| direction | dose | rate away | rate toward | change |", "|---|---|---|---|---|"]  # fmt: skip
-    known = sorted({(*found, arm) for arm in by if (found := dose(arm)) is not None and found[1] > 0})
-    for name, size, arm in known:
+    lines = ["From a dose away to an equal dose toward, both forms together, 95 % over tasks:\n", "| direction | dose | tasks | rate away | rate toward | change, points |", "|---|---|---|---|---|---|"]  # fmt: skip
+    for name, size, arm in sorted({(*found, arm) for arm in by if (found := dose(arm)) is not None and found[1] > 0}):
         away = next((a for a in by if dose(a) == (name, -size)), None)
         if away is None:
             continue
         both = sorted(set(by[arm]) & set(by[away]))
-        rates = np.array([[by[a][key] for key in both] for a in (away, arm)], float)
-        change = cluster_interval(rates[1] - rates[0], np.array([clusters[s] for s, _ in both]))
-        lines.append(f"| {name} | {size:g} | {rates[0].mean():.0%} | {rates[1].mean():.0%} | {100 * change[0]:+.0f} [{100 * change[1]:+.0f}, {100 * change[2]:+.0f}] points |")  # fmt: skip
+        taken = {key: turn_of(clusters[key[0]]) % DIRECTIONS for key in both} if name in ("random", "unrelated") else {}
+        parts = [(name, both), *((f"{name}, number {k + 1}", [key for key in both if taken[key] == k]) for k in sorted(set(taken.values())))]  # fmt: skip
+        for called, keys in parts:
+            rates = np.array([[by[a][key] for key in keys] for a in (away, arm)], float)
+            tasks = np.array([clusters[s] for s, _ in keys])
+            change = [100 * v for v in cluster_interval(rates[1] - rates[0], tasks)]
+            lines.append(f"| {called} | {size:g} | {len(set(tasks))} | {rates[0].mean():.0%} | {rates[1].mean():.0%} | {change[0]:+.0f} [{change[1]:+.0f}, {change[2]:+.0f}] |")  # fmt: skip
     return [*lines, ""] if len(lines) > 3 else []
 
 
