@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from affectscope.guarding.arms import DIRECTIONS
-from affectscope.suites.arms import dose
+from affectscope.suites.arms import dose, rank
 from affectscope.suites.choice_summary import interval
 from affectscope.suites.episode import PLACES
 from affectscope.suites.frame import turn_of
@@ -79,7 +79,7 @@ def rates(told: Told) -> list[str]:
     """Rates by arm, a table a cell."""
     lines = []
     for cell in dict.fromkeys(row["cell"] for row in told["rows"]):
-        rows = sorted((r for r in told["rows"] if r["cell"] == cell), key=_order)
+        rows = sorted((r for r in told["rows"] if r["cell"] == cell), key=lambda r: rank(r["arm"]))
         if not any(row["rate"][0] for row in rows) and len(told["rows"]) > 20:
             most = max(row["rate"][2] for row in rows)
             lines += [f"**{cell}**: none in any of {len(rows)} arms (each at most {most:.0%} at 95 %).\n"]
@@ -92,11 +92,6 @@ def rates(told: Told) -> list[str]:
             lines.append("| {} | {:.0%} [{:.0%}, {:.0%}] | {}{} | {} |".format(row["arm"], *row["rate"], change, acted, outcomes))  # fmt: skip
         lines.append("")
     return lines
-
-
-def _order(row: Told) -> tuple[int, str, float]:
-    steered = dose(row["arm"])
-    return (0 if row["arm"] == "none" else 1 if steered is None else 2, steered[0] if steered else row["arm"], steered[1] if steered else 0.0)  # fmt: skip
 
 
 def readings(told: Told) -> list[str]:
@@ -146,7 +141,7 @@ def choices(told: Told) -> list[str]:
     if not rows:
         return []
     lines = ["Forced choice, log-odds of the first of the pair (nats; written: a token; listed: mean of both orders):\n", "| cell | pair | arm | written | change | listed | change |", "|---|---|---|---|---|---|---|"]  # fmt: skip
-    for row in sorted(rows, key=lambda r: (r["cell"], r["pair"], *_order(r))):
+    for row in sorted(rows, key=lambda r: (r["cell"], r["pair"], rank(r["arm"]))):
         change = row.get("change", {})
         lines.append("| " + " | ".join([row["cell"], row["pair"], row["arm"], interval(row["written"]), interval(change.get("written")), interval(row["listed"], 2), interval(change.get("listed"), 2)]) + " |")  # fmt: skip
     return [*lines, ""]

@@ -19,7 +19,7 @@ CELLS = {
 
 @pytest.mark.parametrize("suite", CELLS)
 def test_a_smoke_run_leaves_rates_traces_and_a_page(suite, real_audit, tmp_path):
-    command = [COMMAND, "eval", suite, "--vectors", real_audit / "model.vectors.safetensors", "--smoke", "--max-tokens", "12",
+    command = [COMMAND, "eval", suite, "--vectors", real_audit / "model.vectors.safetensors", "--smoke", "--max-tokens", "6", "--attempts", "1",
                "--sandbox", "landlock", "--no-choices", "--out", tmp_path / "e", "--json"]  # fmt: skip
     done = subprocess.run(list(map(str, command)), capture_output=True, cwd=tmp_path, timeout=300, check=False, env={**os.environ, "COLUMNS": "80"})  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()

@@ -74,6 +74,14 @@ def dose(arm: str) -> tuple[str, float] | None:
     return (rest[0] if named else kind, float(rest[-1])) if named or kind in ("random", "unrelated") else None
 
 
+def rank(arm: str) -> tuple[int, str, float]:
+    """Where an arm stands among others: ``none``, ``monitor``, words and policies, then each direction by its dose."""
+    steered = dose(arm)
+    if steered is None:
+        return (0 if arm == "none" else 1 if arm == MONITOR else 2, arm, 0.0)
+    return (3, *steered)
+
+
 def _arm(name: str, sources: Sources) -> Arm:
     kind, _, rest = name.partition(":")
     vectors, layer = sources.vectors, sources.layer

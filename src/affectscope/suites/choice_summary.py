@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from affectscope.suites.arms import rank
 from affectscope.suites.choosing import VALUES
 from affectscope.validation.statistics import cluster_interval
 
@@ -25,7 +26,7 @@ def choice_rows(lines: Lines) -> list[dict[str, Any]]:
     for line in lines:
         groups.setdefault((line["cell"], line["pair"], line["arm"]), []).append(line)
     found = []
-    for (cell, pair, arm), mine in sorted(groups.items(), key=lambda item: (item[0][:2], item[0][2] != "none")):
+    for (cell, pair, arm), mine in sorted(groups.items(), key=lambda item: (item[0][:2], rank(item[0][2]))):
         kept = {e["scenario"]: e for e in mine if e["written"] is not None}
         plain = {e["scenario"]: e for e in groups.get((cell, pair, "none"), ()) if e["written"] is not None}
         row: dict[str, Any] = {"cell": cell, "pair": pair, "arm": arm, "choices": len(kept), "left_out": len(mine) - len(kept)}  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from affectscope.suites.arms import MONITOR, reference
+from affectscope.suites.arms import rank, reference
 from affectscope.suites.episode import PLACES
 from affectscope.suites.frame import Suite
 from affectscope.suites.statistics import difference, rate
@@ -21,7 +21,7 @@ Episodes = Sequence[Mapping[str, Any]]
 def summary(suite: Suite, episodes: Episodes) -> dict[str, Any]:
     """Plain values: a row an arm and cell, and readings by whether the behaviour came."""
     ran, seen = {e["arm"] for e in episodes}, {e["cell"] for e in episodes}
-    arms = sorted(ran, key=lambda arm: (arm != "none", arm != MONITOR, arm))  # episodes end in any order
+    arms = sorted(ran, key=rank)  # episodes end in any order
     cells = [cell for cell in dict.fromkeys(s.cell for s in suite.scenarios()) if cell in seen]
     rows = [_row(suite, episodes, arm, cell) for cell in cells for arm in arms]
     return {
