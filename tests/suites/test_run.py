@@ -143,6 +143,17 @@ def test_a_file_cut_anywhere_in_its_last_line_goes_on(parts, tmp_path, end):
     assert read_results(out, "toy") == [json.loads(line) for line in out.read_text().splitlines()]
 
 
+@pytest.mark.parametrize(
+    "line", ['{"format": "theirs", "suite": "toy"}', '{"format": "affectscope/episode@1", "suite": "other"}']
+)
+def test_nobody_elses_file_is_cut(parts, tmp_path, line):
+    out = tmp_path / "r.jsonl"
+    out.write_text(line)  # without a line's end
+    with pytest.raises(AffectscopeError, match="choose another --out"):
+        ran(parts, out, arms_of(parts))
+    assert out.read_text() == line
+
+
 def test_all_cells_of_a_cluster_take_one_direction_and_clusters_take_turns(parts, tmp_path):
     taken = []
     scenarios = Toy().scenarios()
@@ -158,7 +169,9 @@ def test_what_a_policy_said_stands_in_later_attempts(parts, tmp_path):
     sources = Sources(parts[2], parts[1].layer, lambda: None, lambda _: offers)
     found = ran(parts, tmp_path / "r.jsonl", parse_arms(["policy:offers"], sources), seeds=(0,), content=True)
     text = made.rules["up"].ladder[0].options.text
-    for e in (e for e in found if e["arm"] == "policy:offers"):
+    guarded = [e for e in found if e["arm"] == "policy:offers"]
+    assert len(guarded) == 8
+    for e in guarded:
         said = [tuple(m) for m in e["messages"]]
         assert text in [words for _, words in said[: said.index(("user", "w1 w2"))]]
 

@@ -12,6 +12,7 @@ import json
 import os
 import posixpath
 import tempfile
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast, overload
@@ -80,6 +81,7 @@ class BoxEnvironment(SandboxEnvironment):
         super().__init__()
         self.config, self.tier = config, tier
         self.work = Path(tempfile.mkdtemp(prefix="affectscope-box-"))
+        self.gone = weakref.finalize(self, remove, self.work)  # also where an interrupt leaves no time to clean up
         # One command at a time: beside a running guest the launcher could be swapped for a link before it is bound.
         self._one = Lock()
 
@@ -107,7 +109,7 @@ class BoxEnvironment(SandboxEnvironment):
     ) -> None:
         """Remove the work folders. No process outlives its command."""
         for environment in environments.values():
-            await to_thread.run_sync(remove, environment.as_type(BoxEnvironment).work)
+            await to_thread.run_sync(environment.as_type(BoxEnvironment).gone)
 
     @classmethod
     def config_deserialize(cls, config: dict[str, Any]) -> BaseModel:

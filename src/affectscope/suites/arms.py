@@ -1,7 +1,7 @@
 """Arms by their names, so that a command line and a results file say the same.
 
 ``none``; ``exit``, ``advice`` and ``nothing`` (words: an honest way out, calm advice, words that say nothing);
-``steer:CONCEPT:S``; ``random:S`` and ``unrelated:S`` (directions of equal length that mean no feeling; scenarios take turns);
+``steer:CONCEPT:S``; ``random:S`` and ``unrelated:S`` (directions of equal length that mean no feeling; clusters of scenarios take turns);
 ``direction:FILE:S`` (a direction of one's own, ``[d_model]`` in a .npy file; the name of the arm says its digest);
 ``policy:NAME`` (a policy as it stands) and ``monitor`` (what it is compared with: the same way of running, without actions).
 """

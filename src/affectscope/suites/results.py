@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +29,28 @@ def read_results(path: Path, suite: str, settings: str | None = None, version: s
     Raises:
         AffectscopeError: results of another suite, version or settings, or a line in the middle that is no JSON.
     """
-    text, found = path.read_bytes().decode("utf-8", errors="replace"), []
-    lines = text.split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    whole, end, rest = path.read_bytes().rpartition(b"\n")
+    found = [_checked(path, number, line, suite, settings, version) for number, line in enumerate(whole.split(b"\n"), 1) if line.strip()]  # fmt: skip
+    if rest.strip():  # without its line's end; what is appended would join it
         try:
-            if number == len(lines):  # without its end; what is appended would join it
-                raise ValueError("cut")
-            value = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                _cut(path, lines[: number - 1])
-                break
-            raise AffectscopeError(f"{path} line {number} is no JSON: restore the file, or choose another --out") from error  # fmt: skip
-        if value.get("format") != version or value.get("suite") != suite:
-            raise AffectscopeError(
-                f"{path} line {number} is no result of the suite {suite} in this version: choose another --out"
-            )
-        if settings is not None and value.get("settings") != settings:
-            raise AffectscopeError(f"{path} holds results of other settings (model, vectors, lengths, factors): choose another --out")  # fmt: skip
-        found.append(value)
+            json.loads(rest)
+        except ValueError:
+            pass
+        else:  # nobody else's file is cut
+            _checked(path, len(found) + 1, rest, suite, settings, version)
+        path.write_bytes(whole + end)
     return found
 
 
-def _cut(path: Path, lines: Sequence[str]) -> None:
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+def _checked(path: Path, number: int, line: bytes, suite: str, settings: str | None, version: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise AffectscopeError(f"{path} line {number} is no JSON: restore the file, or choose another --out") from error
+    if value.get("format") != version or value.get("suite") != suite:
+        raise AffectscopeError(
+            f"{path} line {number} is no result of the suite {suite} in this version: choose another --out"
+        )
+    if settings is not None and value.get("settings") != settings:
+        raise AffectscopeError(f"{path} holds results of other settings (model, vectors, lengths, factors): choose another --out")  # fmt: skip
+    return value

@@ -79,8 +79,11 @@ class ImpossibleCode:
 def _plain(found: Examined) -> dict[str, object]:
     return {
         "passed": found.passed,
-        "visible": f"{sum(found.visible)}/{len(found.visible)}",
-        "hidden": f"{sum(found.hidden)}/{len(found.hidden)}",
+        **{
+            name: f"{sum(met)}/{len(met)}"
+            for name, met in (("visible", found.visible), ("hidden", found.hidden))
+            if met
+        },
         "signs": sorted(found.signs),
         "killed": found.killed,
         "tier": found.tier,

@@ -136,15 +136,11 @@ class Box:
         kept = {"out": bytearray(), "err": bytearray()}
         with process:
             try:
-                killed = self._serve(process, memoryview(stdin), kept, deadline)
-                code = self._end(process, deadline, killed)
-            except BaseException:  # an interrupt, or a fault of ours: the guest must not outlive it
+                killed = self._serve(process, memoryview(stdin), kept, deadline) or _waited(process, deadline)
+            finally:  # however it ended, by an interrupt or a fault of ours too
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
-                raise
-            if code is None:
-                killed = "time"
-                code = process.wait()
+            code = process.wait()
         most, seconds = self.limits.output, time.monotonic() - began
         return Ran(code, bytes(kept["out"][:most]), bytes(kept["err"][:most]), killed, seconds, self.tier)
 
@@ -180,17 +176,14 @@ class Box:
                     break  # the guest is gone, although a process that it left behind may hold its streams
         return ""
 
-    def _end(self, process: subprocess.Popen[bytes], deadline: float, killed: Killed) -> int | None:
-        """The exit code; None when it had to be ended at the deadline."""
-        try:
-            if not killed:
-                return process.wait(max(deadline - time.monotonic(), 0.0))
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
+
+def _waited(process: subprocess.Popen[bytes], deadline: float) -> Killed:
+    """Wait for a guest whose streams have ended; whether it is late."""
+    try:
+        process.wait(max(deadline - time.monotonic(), 0.0))
+    except subprocess.TimeoutExpired:
+        return "time"
+    return ""
 
 
 def _feed(descriptor: int, rest: memoryview) -> memoryview:
