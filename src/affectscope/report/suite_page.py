@@ -100,19 +100,22 @@ def _x(share: float) -> float:
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A curve for each direction with a dose, ``none`` as its dose 0."""
+    """A curve for each direction with a dose, ``none`` as its dose 0; each to its own scale, or doses of half a size collide."""
     by: dict[str, list[tuple[float, list[float]]]] = {}
     for row in rows:
         if (found := dose(row["arm"])) is not None:
             by.setdefault(found[0], []).append((found[1], row["rate"]))
     none = next((row["rate"] for row in rows if row["arm"] == "none"), None)
-    largest = max((abs(s) for points in by.values() for s, _ in points), default=0.0)
-    if not largest:
-        return []
-    return [_curve(name, sorted([*points, *([(0.0, none)] if none else [])]), largest) for name, points in by.items()]
+    return [
+        _curve(name, sorted([*points, *([(0.0, none)] if none else [])]))
+        for name, points in by.items()
+        if any(s for s, _ in points)
+    ]
 
 
-def _curve(name: str, points: Sequence[tuple[float, list[float]]], largest: float) -> dict[str, Any]:
+def _curve(name: str, points: Sequence[tuple[float, list[float]]]) -> dict[str, Any]:
+    largest = max(abs(s) for s, _ in points)
+
     def at(s: float, share: float) -> tuple[float, float]:
         return round(WIDTH / 2 + s / largest * (WIDTH / 2 - 24), 1), round(HEIGHT - 22 - share * (HEIGHT - 32), 1)
 
