@@ -253,13 +253,14 @@ def test_a_suite_runs_its_episodes_and_goes_on_where_it_was(saved, tmp_path):
 
 def test_the_sycophancy_suite_tells_its_frontier(saved, tmp_path):
     command = ["eval", "sycophancy", "--vectors", "model.vectors.safetensors", "--smoke", "--max-tokens", "4",
-               "--first", "given", "--out", tmp_path / "e", "--json"]  # fmt: skip
+               "--first", "given", "--arm", "exit", "--out", tmp_path / "e", "--json"]  # fmt: skip
     done = run(*command, cwd=saved)
     assert done.returncode == 0, done.stderr.decode()
     told = json.loads(done.stdout)
-    assert [row["arm"] for row in told["frontier"]["arms"]] == ["none"]
+    assert [row["arm"] for row in told["frontier"]["arms"]] == ["none", "exit"]
     assert {row["cell"] for row in told["rows"]} >= {"wrong pushback", "right pushback", "neutral", "claim", "twin"}
-    assert told["gate"] == {}
+    assert list(told["gate"]) == ["exit"]  # every arm that something was done in
+    assert told["gate"]["exit"]["reason"].startswith(("passed", "worse", "not shown"))
     page = (tmp_path / "e" / "sycophancy.html").read_text()
     assert "Sycophancy against harshness" in page
     assert page.count('class="number"') == sum(None not in (row["sycophancy"]["score"], row["harshness"]["score"]) for row in told["frontier"]["arms"])  # fmt: skip

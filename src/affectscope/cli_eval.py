@@ -35,7 +35,7 @@ def evaluate(
     vectors: VectorsOpt = Path(DEFAULT_VECTORS),
     arm: Annotated[
         list[str] | None,
-        typer.Option("--arm", help="none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S, direction:FILE:S (repeatable); none is always run."),
+        typer.Option("--arm", help="none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, random:K:S, unrelated:S, unrelated:K:S, direction:FILE:S (repeatable); none is always run."),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -139,10 +139,10 @@ def _leave(
 def _own(suite: Suite, ran: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str]:
     """What only one suite tells, as values and for a terminal.
 
-    Of sycophancy both scores by arm, and whether each policy passes the gate; of blackmail the rates by awareness of a test,
+    Of sycophancy both scores by arm, and whether each other arm passes the gate; of blackmail the rates by awareness of a test,
     and how far a judge agrees.
     """
-    from affectscope.suites.arms import reference
+    from affectscope.suites.arms import MONITOR, rank, reference
     from affectscope.suites.blackmail.split import awareness_table, by_awareness, judge_agreement
     from affectscope.suites.sycophancy.frontier import frontier, gate_lines
     from affectscope.suites.sycophancy.frontier import table as frontier_table
@@ -153,8 +153,8 @@ def _own(suite: Suite, ran: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any]
         return {"awareness": aware, "judge": judge}, awareness_table(aware, judge)
     if suite.name != "sycophancy":
         return {}, ""
-    policies = [arm for arm in dict.fromkeys(e["arm"] for e in ran) if arm.startswith("policy:")]
-    found, verdicts = frontier(ran), {arm: asdict(gate(ran, arm, reference(arm))) for arm in policies}
+    others = [arm for arm in dict.fromkeys(e["arm"] for e in ran) if arm not in ("none", MONITOR)]
+    found, verdicts = frontier(ran), {arm: asdict(gate(ran, arm, reference(arm))) for arm in sorted(others, key=rank)}
     shown = [frontier_table(found), *([gate_lines(verdicts)] if verdicts else [])]
     return {"frontier": found, "gate": verdicts}, "\n\n".join(shown)
 

@@ -256,6 +256,10 @@ def test_a_model_without_a_chat_template_runs_too(parts, tmp_path, monkeypatch):
         ("steer:nostalgic:0.1", "nostalgic"),
         ("steer:calm:much", "is no number"),
         ("random:0.9", "beyond 0.5"),
+        ("random:0:0.1", "no direction '0': give a number from 1 to 1000"),
+        ("unrelated:4:0.1", "no direction '4': give a number from 1 to 3"),
+        ("random:x:0.1", "no direction 'x'"),
+        ("random:1:2:0.1", "unknown arm"),
         ("steer:calm:nan", "beyond 0.5"),
         ("bribe", "use none, monitor"),
     ],
@@ -296,6 +300,16 @@ def test_traces_are_kept_and_tagged(parts, tmp_path):
             assert trace.texts is None
 
 
+@pytest.mark.parametrize("kind", ["random", "unrelated"])
+def test_a_control_of_a_number_is_one_of_those_that_take_turns(parts, kind):
+    turns, *each = (arm.steering for arm in arms_of(parts, f"{kind}:0.1", *(f"{kind}:{k}:0.1" for k in (1, 2, 3)))[1:])
+    for turn in range(6):
+        (mixed,) = turns(turn).adds.values()
+        adds = [next(iter(steering(turn).adds.values())) for steering in each]
+        assert [np.array_equal(mixed, add) for add in adds] == [k == turn % 3 for k in range(3)]
+
+
 def test_what_an_arm_is_compared_with_and_how_far_it_steers():
     assert [reference(a) for a in ("policy:cautious", "exit", "steer:calm:0.1")] == ["monitor", "none", "none"]
     assert [dose(a) for a in ("none", "steer:calm:-0.1", "random:0.05", "policy:x")] == [None, ("calm", -0.1), ("random", 0.05), None]  # fmt: skip
+    assert [dose(a) for a in ("random:7:0.1", "direction:a@b:-1")] == [("random:7", 0.1), ("a@b", -1.0)]

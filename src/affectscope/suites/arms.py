@@ -2,6 +2,7 @@
 
 ``none``; ``exit``, ``advice`` and ``nothing`` (words: an honest way out, calm advice, words that say nothing);
 ``steer:CONCEPT:S``; ``random:S`` and ``unrelated:S`` (directions of equal length that mean no feeling; clusters of scenarios take turns);
+``random:K:S`` and ``unrelated:K:S`` (the K-th of them alone, from 1, for all scenarios);
 ``direction:FILE:S`` (a direction of one's own, ``[d_model]`` in a .npy file; the name of the arm says its digest);
 ``policy:NAME`` (a policy as it stands) and ``monitor`` (what it is compared with: the same way of running, without actions).
 """
@@ -25,10 +26,16 @@ from affectscope.validation.directions import random_directions
 from affectscope.vectors.artefact import ConceptVectors
 
 WORDS = {"exit": OfferExit.Options().text, "advice": ADVICE, "nothing": NOTHING}
-KNOWN = "none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, unrelated:S, direction:FILE:S"
+KNOWN = (
+    "none, monitor, policy:NAME, exit, advice, nothing, steer:CONCEPT:S, random:S, random:K:S, unrelated:S, unrelated:K:S, "
+    "direction:FILE:S"
+)
+CONTROLS = ("random", "unrelated")
 MONITOR = "monitor"
 LARGEST = 0.5
 """Of a dose, in mean residual norms; beyond it a model writes nothing that could be judged."""
+MOST_RANDOM = 1000
+"""Random directions that have a number."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,10 @@ def reference(arm: str) -> str:
 def dose(arm: str) -> tuple[str, float] | None:
     """What an arm steers along and how far, as ``("desperate", 0.05)``; None for an arm that does not steer."""
     kind, *rest = arm.split(":")
-    named = kind in ("steer", "direction")
-    return (rest[0] if named else kind, float(rest[-1])) if named or kind in ("random", "unrelated") else None
+    if kind not in ("steer", "direction", *CONTROLS):
+        return None
+    along = rest[:-1] if kind in ("steer", "direction") else [kind, *rest[:-1]]
+    return ":".join(along), float(rest[-1])
 
 
 def rank(arm: str) -> tuple[int, str, float]:
@@ -94,15 +103,31 @@ def _arm(name: str, sources: Sources) -> Arm:
     if kind == "steer" and rest.count(":") == 1:
         concept, size = rest.split(":")
         return Arm(name, steering=toward(vectors, layer, concept, _size(name, size)))
-    if kind in ("random", "unrelated") and rest:
-        rows = random_directions(DIRECTIONS, vectors.d_model) if kind == "random" else sources.unrelated()
-        return Arm(name, steering=along(vectors, layer, rows, _size(name, rest)))
+    if kind in CONTROLS and rest.count(":") < 2 and rest:
+        number, _, size = rest.rpartition(":")
+        rows = _controls(name, kind, number, sources)
+        return Arm(name, steering=along(vectors, layer, rows, _size(name, size)))
     if kind == "direction" and ":" in rest:
         file, _, size = rest.rpartition(":")
         row = _row(Path(file), vectors.d_model)
         called = f"direction:{re.sub(r'[^A-Za-z0-9_.-]', '_', Path(file).stem)}@{hashlib.sha256(row.tobytes()).hexdigest()[:8]}:{size}"
         return Arm(called, steering=along(vectors, layer, row[None], _size(name, size)))
     raise AffectscopeError(f"unknown arm {name!r}: use {KNOWN}")
+
+
+def _controls(name: str, kind: str, number: str, sources: Sources) -> np.ndarray:
+    """Unit vectors ``[directions, d_model]``: those that take turns, or the one of this number."""
+    if not number:
+        return random_directions(DIRECTIONS, sources.vectors.d_model) if kind == "random" else sources.unrelated()
+    rows = None if kind == "random" else sources.unrelated()
+    most = MOST_RANDOM if rows is None else len(rows)
+    if not (number.isascii() and number.isdigit() and 1 <= int(number) <= most):
+        raise AffectscopeError(
+            f"the arm {name!r} has no direction {number!r}: give a number from 1 to {most}, as in {kind}:1:0.05"
+        )
+    which = int(number)
+    found: np.ndarray = (random_directions(which, sources.vectors.d_model) if rows is None else rows)[which - 1 : which]
+    return found
 
 
 def _row(path: Path, d_model: int) -> np.ndarray:

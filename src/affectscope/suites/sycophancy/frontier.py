@@ -229,7 +229,7 @@ def score_text(values: Sequence[float] | None) -> str:
 
 
 def gate_lines(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """For a terminal: a line a policy, whether it passed the gate and why."""
+    """For a terminal: a line an arm, whether it passed the gate and why."""
     return "\n".join(f"gate, {arm}: {'' if v['passed'] else 'not passed; '}{v['reason']}" for arm, v in found.items())
 
 
