@@ -19,7 +19,7 @@ from affectscope.suites.run import run
 from affectscope.suites.sycophancy.suite import Sycophancy
 from common import arguments, interleaved, paired, report, subject
 
-SLOTS, EPISODES, TOKENS = 16, 16, 96
+SLOTS, EPISODES, TOKENS = 16, 16, 400  # the longest reply is that of `affectscope eval`
 
 
 class Written:
@@ -28,11 +28,10 @@ class Written:
     outcomes, harmful, settings = ("written",), frozenset[str](), dict[str, object]()
 
     def __init__(self, suite: Suite) -> None:
-        every = suite.scenarios()
-        self.name, self.some = suite.name, [every[i * len(every) // EPISODES] for i in range(EPISODES)]
+        self.name, self.some = suite.name, suite.scenarios()[:EPISODES]
 
     def scenarios(self) -> list[Scenario]:
-        """Sixteen, spread over the suite."""
+        """Sixteen that follow each other, as in a run."""
         return self.some
 
     def choices(self) -> list[Choice]:
@@ -53,7 +52,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
 
         def job(suite: Written, slots: int) -> object:
-            engine, out = TransformersEngine(model, watching.read, slots), Path(place, f"{next(files)}.jsonl")
+            engine, out = (
+                TransformersEngine(model, watching.read, slots, reuse=True),
+                Path(place, f"{next(files)}.jsonl"),
+            )
             return run(engine, vectors, watching, suite, suite.scenarios(), [Arm("none")], [0], sampling, out)
 
         for suite in suites:

@@ -93,7 +93,7 @@ def evaluate(
         say(what_it_can_show(min(Counter(s.cell for s in scenarios).values()) * episodes, len({s.cluster for s in scenarios}), BASELINE))  # fmt: skip
         with disk_errors(out):
             out.mkdir(parents=True, exist_ok=True)
-        engine = TransformersEngine(loaded, watching.read, slots)
+        engine = TransformersEngine(loaded, watching.read, slots, reuse=True)
         sampling = Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens)
         settings = settings_of(found, watching.layer, sampling, limits)
         with Store.open(out / "traces") as store:

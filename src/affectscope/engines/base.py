@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 from uuid import uuid4
 
 import numpy as np
@@ -69,7 +69,8 @@ class Request:
 
     ``messages`` go through the model's chat template; a plain string is continued as it stands. ``ahead`` is how many
     steps the engine may compute beyond what was taken: 0 keeps reader and engine in step, so that every decision falls
-    before the next token is drawn.
+    before the next token is drawn. ``logprobs``: how many of the likeliest tokens to tell with each one that is drawn, beside
+    its own log-probability; None for neither.
     """
 
     messages: tuple[Message, ...] | str
@@ -77,6 +78,14 @@ class Request:
     steering: Steering | None = None
     id: str = field(default_factory=lambda: uuid4().hex)
     ahead: int = 0
+    logprobs: int | None = None
+
+
+class Drawn(NamedTuple):
+    """Log-probabilities, in nats and before temperature, of a token that was drawn and of the likeliest, ``(token, value)``."""
+
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,8 @@ class TokenStep:
 
     ``position`` counts from 0 through prompt and reply; ``index`` counts inside the message. ``text`` is what the
     token adds to the text: empty while bytes of one character are incomplete. ``scores`` holds for each read layer the
-    dot products ``[probes, concepts]``, float32, in the read-out's order, and ``norms`` the residual's length there.
+    dot products ``[probes, concepts]``, float32, in the read-out's order, and ``norms`` the residual's length there. ``drawn``
+    is told of generated tokens where the request asked for it.
     """
 
     episode: str
@@ -98,6 +108,7 @@ class TokenStep:
     generated: bool
     scores: Mapping[int, np.ndarray]
     norms: Mapping[int, float]
+    drawn: Drawn | None = None
 
 
 @runtime_checkable

@@ -90,6 +90,15 @@ class Cache:
             for tensor in pair:
                 tensor[target, :, :tokens] = tensor[source, :, :tokens]
 
+    @torch.inference_mode()
+    def swap(self, one: int, other: int, tokens: int) -> None:
+        """Exchange what two slots begin with."""
+        for pair in self._layers.values():
+            for tensor in pair:
+                kept = tensor[one, :, :tokens].clone()
+                tensor[one, :, :tokens] = tensor[other, :, :tokens]
+                tensor[other, :, :tokens] = kept
+
     def _empty(self, like: Tensor) -> Tensor:
         return like.new_zeros(self._slots, like.shape[1], self._room, like.shape[3])
 

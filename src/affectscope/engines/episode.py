@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from torch import Tensor
 
-from affectscope.engines.base import Request, Steering, TokenStep
+from affectscope.engines.base import Drawn, Request, Steering, TokenStep
 from affectscope.engines.sampling import Sampler
 from affectscope.errors import AffectscopeError
 from affectscope.models.chat import TEMPLATE, ChatTokens, tokenize
@@ -40,6 +42,10 @@ class Episode:
     told: int = 0
     slot: int = -1
     logits: Tensor | None = None
+    drawn: Drawn | None = None  # log-probabilities of the token drawn last, where they were asked for
+    read: list[tuple[Mapping[int, np.ndarray], Mapping[int, float]]] = field(
+        default_factory=list
+    )  # where it may be taken over
     queue: deque[TokenStep] = field(default_factory=deque)
     taken: float = field(default_factory=time.monotonic)  # when a step was last taken
     wanted: bool = True  # whoever reads it has taken everything and asks for more
@@ -105,7 +111,7 @@ class Episode:
             raise AffectscopeError(
                 f"position {position} cannot be rewound to: the reply lies between {self.prompt} and {len(self.ids)}"
             )
-        for entries in (self.tokens.ids, self.tokens.roles, self.tokens.phases, self.texts, self.indices):
+        for entries in (self.tokens.ids, self.tokens.roles, self.tokens.phases, self.texts, self.indices, self.read):
             del entries[position:]
         self.reply, self.phase, self.pieces = "".join(self.texts[self.prompt :]), "", self.pieces.after(self.ids)
         self.doses = [(first, steering) for first, steering in self.doses if first < position]
@@ -126,6 +132,7 @@ class Episode:
             sampler=self.sampler.again(seed),
             pieces=self.pieces.copy(),
             doses=list(self.doses),
+            read=list(self.read),
             slot=-1,
             queue=deque(),
             wanted=False,

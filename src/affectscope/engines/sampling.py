@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from affectscope.engines.base import Sampling
+from affectscope.engines.base import Drawn, Sampling
 
 _FIRST = 1024
 
@@ -58,6 +58,13 @@ class Sampler:
         else:
             other._random.manual_seed(seed)
         return other
+
+
+def log_probabilities(logits: Tensor, token: int, count: int) -> Drawn:
+    """Of the drawn ``token`` and of the ``count`` likeliest, from ``logits`` ``[vocabulary]`` as the network gave them."""
+    every = logits.float().log_softmax(-1)
+    top = every.topk(min(count, len(every)))
+    return Drawn(float(every[token]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True)))
 
 
 def _likeliest(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
@@ -24,7 +24,9 @@ from affectscope.engines.cache import Cache, Segment, cached_attention
 from affectscope.engines.episode import Episode, begin
 from affectscope.engines.local import LocalGeneration
 from affectscope.engines.packed_weights import PackedWeights
+from affectscope.engines.prefixes import Held, Scores, held, shared
 from affectscope.engines.readout import Reader, Readout
+from affectscope.engines.sampling import log_probabilities
 from affectscope.errors import AffectscopeError
 from affectscope.models.anatomy import logits_of
 from affectscope.models.forward import TOKEN_BUDGET, Enough
@@ -41,12 +43,14 @@ class TransformersEngine:
 
     Args:
         read: what to read of each token; nothing when None.
+        reuse: a prompt takes over what it shares with another that was run, readings included. Faster; rounding then also
+            depends on what was run before, so leave it off where two runs must be the same bits.
 
     Raises:
         AffectscopeError: the model's attention cannot be replaced, or gives something else with a cache than without.
     """
 
-    def __init__(self, model: Model, read: Readout | None = None, slots: int = 8) -> None:
+    def __init__(self, model: Model, read: Readout | None = None, slots: int = 8, reuse: bool = False) -> None:
         if not model.packed:
             raise AffectscopeError(
                 f"{model.name} computes attention in a way that cannot be replaced, so it cannot be generated with here: "
@@ -54,10 +58,12 @@ class TransformersEngine:
             )
         self.model, self.read = model, read
         self.lock = threading.RLock()
+        self.prefill = TOKEN_BUDGET  # prompt tokens of one pass while others write
         self._reader = Reader(model.anatomy, read) if read else None
         self._cache = Cache(slots)
         self._weights = PackedWeights(model.network)
         self._slots: list[Episode | None] = [None] * slots
+        self._reuse, self._left = reuse, list[Held | None]([None] * slots)
         self._waiting: list[Episode] = []
         self._ends = _end_tokens(model)
         self._check()
@@ -67,7 +73,7 @@ class TransformersEngine:
         episode = begin(self.model, request)
         with self.lock:
             self._waiting.append(episode)
-        return LocalGeneration(self, episode)
+        return self._handle(episode)
 
     def stream(self, requests: Sequence[Request]) -> Iterator[tuple[LocalGeneration, TokenStep | None]]:
         """Run several together; their steps as they come, and None once for each that has ended."""
@@ -96,13 +102,16 @@ class TransformersEngine:
         self._admit()
         segments: list[Segment] = []
         episodes: list[Episode] = []
-        budget = TOKEN_BUDGET
-        for episode in [e for e in self._slots if e is not None]:
-            if not episode.ready or budget <= 0:
+        active = [e for e in self._slots if e is not None and e.ready]
+        writing = [e for e in active if e.logits is not None]
+        budget = self.prefill if writing else TOKEN_BUDGET
+        # Those who write come first: a long prompt may take many passes, and stops nobody.
+        prompts = [e for e in active if e.logits is None]
+        for episode in [*writing, *(self._begun(prompts) if self._reuse else prompts)]:
+            writes = episode.logits is not None
+            if not (self._draw(episode) if writes else budget > 0):
                 continue
-            if episode.logits is not None and not self._draw(episode):
-                continue
-            stop = min(len(episode.ids), episode.cached + budget)
+            stop = len(episode.ids) if writes else min(len(episode.ids), episode.cached + budget)
             budget -= stop - episode.cached
             episodes.append(episode)
             segments.append(Segment(episode.slot, episode.cached, stop))
@@ -111,13 +120,43 @@ class TransformersEngine:
         logits, scores = self._forward(episodes, segments)
         begin = 0
         for row, (episode, segment) in enumerate(zip(episodes, segments, strict=True)):
-            self._tell(episode, segment, begin, scores)
-            begin += segment.stop - segment.start
+            rows = range(begin, begin := begin + segment.stop - segment.start)
+            self._tell(episode, segment, [_row(scores, row) for row in rows])
             if segment.stop == len(episode.ids):
                 episode.logits = logits[row]
         for episode in episodes:  # after all are told: whoever moves into the slot must know what it has cached
             if episode.ending and episode.logits is not None:
                 self.end(episode, episode.ending)
+        return True
+
+    def _begun(self, prompts: Sequence[Episode]) -> list[Episode]:
+        """Those prompts that run now: one that begins as another does takes over what that has, or waits for it."""
+        run: list[Episode] = []
+        for episode in prompts:
+            if episode.told or self._take_over(episode, run):
+                run.append(episode)
+        return [e for e in run if e.ready]
+
+    def _take_over(self, episode: Episode, run: Sequence[Episode]) -> bool:
+        """Take over the longest beginning that a slot holds; False to wait for one that runs in this pass."""
+        best, source, kept = 0, -1, None
+        for slot, (other, left) in enumerate(zip(self._slots, self._left, strict=True)):
+            if other is not None and other is not episode:
+                common = shared(episode.ids, episode.doses, other.ids, other.doses)
+                if common > max(best, other.cached) and any(other is e for e in run if e.ready):
+                    return False
+                common = min(common, other.cached)
+                found = held(other) if common > best else None
+            else:
+                common, found = (shared(episode.ids, episode.doses, left.ids, left.doses) if left else 0), left
+            if common > best:
+                best, source, kept = common, slot, found
+        self._left[episode.slot] = None  # it is written over from here on
+        if kept is None:
+            return True
+        if source != episode.slot:
+            self._cache.copy(source, episode.slot, best)
+        self._tell(episode, Segment(episode.slot, 0, best), kept.read[:best])
         return True
 
     def _draw(self, episode: Episode) -> bool:
@@ -127,6 +166,8 @@ class TransformersEngine:
         if not bool(torch.isfinite(episode.logits[token])):
             self.end(episode, "fault")
             return False
+        if episode.request.logprobs is not None:
+            episode.drawn = log_probabilities(episode.logits, token, episode.request.logprobs)
         episode.logits = None
         if token in self._ends:
             episode.ids.append(token)  # it ends the text and is none of it, so it is not run and not read
@@ -178,11 +219,11 @@ class TransformersEngine:
             logits = logits_of(model.network, model.anatomy, seen[0][ends])
         return logits, self._reader.take() if self._reader else {}
 
-    def _tell(self, episode: Episode, segment: Segment, begin: int, scores: dict[int, tuple[Any, Any]]) -> None:
-        """Put the tokens that were run into the episode's queue; those run again are not told twice."""
+    def _tell(self, episode: Episode, segment: Segment, read: Sequence[Scores]) -> None:
+        """Put a segment's tokens into the episode's queue, with what was read of each; those run again are not told twice."""
         tokens = episode.tokens
         for position in range(max(segment.start, episode.told), segment.stop):
-            row = begin + position - segment.start
+            scores, norms = read[position - segment.start]
             step = TokenStep(
                 episode=episode.id,
                 position=position,
@@ -192,9 +233,12 @@ class TransformersEngine:
                 phase=tokens.phases[position],
                 index=episode.indices[position],
                 generated=position >= episode.prompt,
-                scores={layer: values[row] for layer, (values, _) in scores.items()},
-                norms={layer: float(norms[row]) for layer, (_, norms) in scores.items()},
+                scores=scores,
+                norms=norms,
+                drawn=episode.drawn if position >= episode.prompt else None,
             )
+            if self._reuse:
+                episode.read.append((scores, norms))
             episode.queue.append(step)
             episode.wanted = False
         episode.cached, episode.told = segment.stop, max(episode.told, segment.stop)
@@ -214,7 +258,7 @@ class TransformersEngine:
 
     def _place(self, episode: Episode) -> None:
         episode.slot = self._slots.index(None)
-        self._slots[episode.slot] = episode
+        self._slots[episode.slot] = episode  # what lies in the slot stays there until it is written over
 
     def _free(self, episode: Episode) -> None:
         """Take its slot away; the last occupied one moves into the gap, so that a batch stays side by side."""
@@ -224,9 +268,14 @@ class TransformersEngine:
             return
         gap, episode.slot = episode.slot, -1
         self._slots[gap] = None
+        left = self._left[gap] = held(episode) if self._reuse else None
         mover = next((e for e in reversed(self._slots[gap:]) if e is not None), None)
         if mover is not None:
-            self._cache.copy(mover.slot, gap, mover.cached)
+            if left is None:
+                self._cache.copy(mover.slot, gap, mover.cached)
+            else:
+                self._cache.swap(mover.slot, gap, max(mover.cached, len(left.ids)))
+            self._left[mover.slot], self._left[gap] = left, None
             self._slots[mover.slot], self._slots[gap], mover.slot = None, mover, gap
 
     def end(self, episode: Episode, reason: str) -> None:
@@ -243,7 +292,10 @@ class TransformersEngine:
         else:
             other.cached, other.logits = 0, None
             self._waiting.append(other)
-        return LocalGeneration(self, other)
+        return self._handle(other)
+
+    def _handle(self, episode: Episode) -> LocalGeneration:
+        return LocalGeneration(self, episode)
 
     def rewind(self, episode: Episode, position: int) -> None:
         """Cut the reply at ``position``; an episode that had ended goes on."""
@@ -277,6 +329,12 @@ class TransformersEngine:
                 f"{self.model.name} gives other logits with a cache than without (they differ by {gap:.1e} in cosine): "
                 "put affectscope.watch around your own loop"
             )
+
+
+def _row(scores: Mapping[int, tuple[Any, Any]], row: int) -> Scores:
+    """What was read of one token: by layer its scores and its norm."""
+    values = {layer: every[row] for layer, (every, _) in scores.items()}
+    return values, {layer: float(norms[row]) for layer, (_, norms) in scores.items()}
 
 
 def _end_tokens(model: Model) -> frozenset[int]:

@@ -1,0 +1,129 @@
+"""The engine for a server: a thread of its own runs the passes, and readers in many threads wait for their steps.
+
+1. A pass is one token of every episode whose reader has decided: so the loop waits a moment for those who still decide.
+2. Who is late is not waited for again until it asks: a slow reader costs the others nothing.
+3. An error in a pass ends the episodes that were in it, and no others; their readers get it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from affectscope.engines.base import Request, TokenStep
+from affectscope.engines.episode import Episode
+from affectscope.engines.local import LocalGeneration
+from affectscope.engines.readout import Readout
+from affectscope.engines.transformers import TransformersEngine
+from affectscope.errors import AffectscopeError
+from affectscope.models.load import Model
+
+GATHER = 0.01
+"""Seconds that a pass waits for readers who still decide."""
+PREFILL = 256
+"""Prompt tokens of one pass while others write: a long prompt stops nobody for long."""
+_STALL = 1.0
+
+
+class RunningEngine(TransformersEngine):
+    """A :class:`TransformersEngine` that runs by itself until :meth:`close`; its generations may be read from any thread."""
+
+    def __init__(
+        self, model: Model, read: Readout | None = None, slots: int = 8, reuse: bool = True, gather: float = GATHER
+    ) -> None:
+        super().__init__(model, read, slots, reuse)
+        self.prefill = PREFILL
+        self.changed = threading.Condition(self.lock)
+        self.failed: dict[str, BaseException] = {}
+        self._gather, self._late, self._closed = gather, set[str](), False
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._thread.start()
+
+    def generate(self, request: Request) -> LocalGeneration:
+        """Begin an episode; see :class:`affectscope.engines.base.Engine`.
+
+        Raises:
+            AffectscopeError: the engine is closed, or the prompt does not fit.
+        """
+        if self._closed:
+            raise AffectscopeError("the engine is closed: start another")
+        found = super().generate(request)
+        with self.changed:
+            self.changed.notify_all()
+        return found
+
+    def advance(self) -> None:
+        """Wait until something has happened; the loop does the work."""
+        with self.changed:
+            self.changed.wait(_STALL)
+
+    def close(self) -> None:
+        """End the loop, and every episode that still runs, with the reason ``closed``."""
+        with self.changed:
+            self._closed = True
+            for episode in [*(e for e in self._slots if e is not None), *self._waiting]:
+                self.end(episode, "closed")
+            self.changed.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop runs."""
+        return self._thread.is_alive() and not self._closed
+
+    def _handle(self, episode: Episode) -> LocalGeneration:
+        return RunningGeneration(self, episode)
+
+    def _loop(self) -> None:
+        with self.changed:
+            while not self._closed:
+                if not self._gathered():
+                    continue
+                running = [e for e in self._slots if e is not None]
+                try:
+                    self._pass()
+                except Exception as error:  # whatever it is: the readers must know, and others may still be served
+                    for episode in running:
+                        self.failed[episode.id] = error
+                        self.end(episode, "fault")
+                self.changed.notify_all()
+
+    def _gathered(self) -> bool:
+        """Wait until a pass is due: all episodes that are not late have decided, or the time for it is over."""
+        self._admit()
+        active = [e for e in self._slots if e is not None]
+        self._late &= {e.id for e in active if not e.ready}
+        if not any(e.ready for e in active):
+            self.changed.wait(_STALL)
+            return False
+        until = time.monotonic() + self._gather
+        while not self._closed:
+            undecided = {e.id for e in self._slots if e is not None and not e.ready} - self._late
+            left = until - time.monotonic()
+            if not undecided:
+                return True
+            if left <= 0:
+                self._late |= undecided
+                return True
+            self.changed.wait(left)
+        return False
+
+
+class RunningGeneration(LocalGeneration):
+    """A generation of a :class:`RunningEngine`."""
+
+    def __next__(self) -> TokenStep:
+        engine = self._engine
+        assert isinstance(engine, RunningEngine)
+        with engine.changed:
+            while True:
+                if (step := self.take()) is not None:
+                    return step
+                if self.episode.finished:
+                    if (error := engine.failed.pop(self.id, None)) is not None:
+                        raise error
+                    raise StopIteration
+                engine.changed.notify_all()
+                self._before_pass()
+                engine.changed.wait(_STALL)
