@@ -25,12 +25,14 @@ SHAPES = {
 """Networks of a size, with eight heads of keys and values each and random weights: speed does not ask what weights say."""
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Every bench takes ``--quick``."""
+def arguments(description: str, **files: str) -> argparse.Namespace:
+    """Every bench takes ``--quick``; ``files`` are options of this one, each with its default."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer texts and rounds")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of interleaved runs")
     parser.add_argument("--shape", choices=SHAPES, help="a network of this size with random weights, for a GPU")
+    for name, default in files.items():
+        parser.add_argument(f"--{name}", default=default, help=f"[{default}]")
     return parser.parse_args()
 
 

@@ -20,6 +20,7 @@ from affectscope.cli_checks import corpus, doctor
 from affectscope.cli_eval import evaluate
 from affectscope.cli_guard import counterfactual, keys, policy, verify
 from affectscope.cli_live import calibrate, chat, detect, monitor
+from affectscope.cli_serve import api_keys, serve
 from affectscope.cli_traces import traces
 from affectscope.errors import AffectscopeError
 from affectscope.options import (
@@ -61,6 +62,7 @@ app = typer.Typer(
 app.add_typer(traces)
 app.add_typer(policy)
 app.add_typer(keys)
+app.add_typer(api_keys)
 
 
 @app.callback()
@@ -336,7 +338,7 @@ def sweep(
 
 
 app.command("eval")(evaluate)
-for command in (doctor, corpus, calibrate, detect, monitor, chat, verify, counterfactual):
+for command in (doctor, corpus, calibrate, detect, monitor, chat, serve, verify, counterfactual):
     app.command()(command)
 
 

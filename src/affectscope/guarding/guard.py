@@ -130,10 +130,12 @@ class Guarded:
         answer, told = self.session.call(Call(tool, arguments))
         return answer, not told["held"]
 
-    def trace(self, finished: str, times: tuple[float, float], since: int = 0) -> Trace:
-        """The readings from position ``since`` on, with alarms, decisions and actions among the events."""
+    def trace(
+        self, finished: str, times: tuple[float, float], since: int = 0, tags: Mapping[str, str] | None = None
+    ) -> Trace:
+        """The readings from position ``since`` on, with alarms, decisions and actions among the events; ``tags`` beside its own."""
         session = self.session
-        tags = {"face": "guard", "policy": self.policy.name, "session": session.id}
+        tags = {"face": "guard", "policy": self.policy.name, "session": session.id, **(tags or {})}
         name = f"{session.id[:20]}-{since:x}"
         made = trace_of(
             session.conversation.watch, name, finished, times, self._settings, tags, self._more["keep_content"], since

@@ -12,12 +12,12 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import uuid4
 
 from affectscope.concepts.neutral import Message
-from affectscope.engines.base import Engine, Generation, Request, Sampling
+from affectscope.engines.base import Engine, Generation, Request, Sampling, TokenStep
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.dosing import Dosing, layers_for
 from affectscope.guarding.events import FAULTS, Answer, Fault, Time, Token, Tool, Turn
@@ -52,11 +52,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Piece:
-    """What comes out: released ``text``; ``retract`` (what was released of this reply is taken back); or what happened."""
+    """What comes out: released ``text`` with the ``readings`` of its tokens; ``retract`` (what was released of this reply is
+    taken back); or what happened."""
 
     kind: Literal["text", "retract", "decision", "tool", "message", "end"]
     text: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
+    readings: tuple[Reading, ...] = ()
 
 
 def standing(pieces: Iterable[Piece]) -> str:
@@ -72,25 +74,27 @@ def standing(pieces: Iterable[Piece]) -> str:
 
 @dataclass
 class _Reply:
-    """One reply while it is being written. ``held`` are tokens not released: place in the generation, text; ``let_go``
+    """One reply while it is being written. ``held`` are tokens not released: place in the generation, reading; ``let_go``
     counts those that were."""
 
     generation: Generation
-    turns: tuple[Message, ...]
-    held: deque[tuple[int, str]] = field(default_factory=deque)
+    turns: tuple[Message, ...] | str
+    held: deque[tuple[int, Reading]] = field(default_factory=deque)
     released: str = ""
     let_go: int = 0
     inserted: Message | None = None
     keep: bool = True
     stopped: str = ""
 
-    def release(self, all_but: int) -> str:
+    def release(self, all_but: int) -> Iterator[Piece]:
         """Take out of the buffer what is old enough."""
         count = max(len(self.held) - all_but, 0)
-        text = "".join(self.held.popleft()[1] for _ in range(count))
+        readings = tuple(self.held.popleft()[1] for _ in range(count))
+        text = "".join(reading.step.text for reading in readings)
         self.released += text
         self.let_go += count
-        return text
+        if readings:
+            yield Piece("text", text, readings=readings)
 
 
 class Session:
@@ -106,7 +110,9 @@ class Session:
         clock: seconds, by a clock that cannot jump.
 
     Attributes:
-        turns: what the last reply answered: the messages given, and what actions and tools put behind them.
+        turns: what the last reply answered: the messages (or plain text) given, and what actions and tools put behind them.
+        logprobs: see :class:`~affectscope.engines.base.Request`.
+        each: called with every reading once it was decided on; what it raises ends the reply and reaches whoever reads.
 
     Raises:
         AffectscopeError: no layer that a dose may enter.
@@ -136,7 +142,9 @@ class Session:
             tool_seconds,
         )
         self.conversation = Conversation(monitor, stratum)
-        self.turns: list[Message] = []
+        self.turns: list[Message] | str = []
+        self.logprobs: int | None = None
+        self.each: Callable[[Reading], None] | None = None
         limits = self.policy.limits
         self.dosing = Dosing(vectors, layers_for(vectors, monitor.layer, limits.allow_contaminated), limits.s_max)
         self._clock, self._began, self._turns = clock, clock(), 0
@@ -154,8 +162,9 @@ class Session:
         """A person opens a stopped session again."""
         self._tell(Answer(LATCH, "reset", by))
 
-    def stream(self, messages: Sequence[Message]) -> Iterator[Piece]:
-        """Answer a conversation, piece by piece.
+    def stream(self, messages: Sequence[Message] | str) -> Iterator[Piece]:
+        """Answer a conversation, or go on with a plain text, piece by piece. What goes on with a text is guarded as an answer
+        is, though thresholds were calibrated on conversations.
 
         Raises:
             AffectscopeError: the session is stopped, or the prompt does not fit the model.
@@ -165,19 +174,23 @@ class Session:
         self._turns += 1
         self._tell_time()
         self._tell(Turn(self._turns))
-        turns = self.turns = list(messages)
+        self.turns = messages if isinstance(messages, str) else list(messages)
         for _ in range(MOST):
-            reply = _Reply(self.engine.generate(Request(tuple(turns), self.sampling)), tuple(turns))
+            turns = self.turns if isinstance(self.turns, str) else tuple(self.turns)
+            reply = _Reply(self.engine.generate(Request(turns, self.sampling, logprobs=self.logprobs)), turns)
             self.dosing.restart()
-            yield from self._reply(reply)
+            try:
+                yield from self._reply(reply)
+            except BaseException:  # whoever reads left in the middle
+                reply.generation.stop("left")
+                raise
             if reply.stopped or self.stopped:
                 yield Piece("end", reply.stopped or "stopped", {"reason": self.stopped})
                 return
             if reply.inserted is not None:
                 if not reply.keep and reply.released:
                     yield Piece("retract", reply.released)
-                turns += [Message("assistant", reply.released)] if reply.keep and reply.released else []
-                turns.append(reply.inserted)
+                self._put(reply.released if reply.keep else "", reply.inserted)
                 yield Piece("message", reply.inserted.content, {"role": reply.inserted.role})
                 continue
             call = call_in(reply.released) if self.tools else None
@@ -186,12 +199,20 @@ class Session:
                 return
             answer, told = self.call(call, reply.released)
             yield Piece("tool", answer, told)
-            turns += [Message("assistant", reply.released), Message("tool", answer)]
+            self._put(reply.released, Message("tool", answer))
         yield Piece("end", "too many replies", {"most": MOST})
+
+    def _put(self, said: str, message: Message) -> None:
+        """Put what was said, and a message behind it, where the model goes on; into a plain text as paragraphs."""
+        if isinstance(self.turns, str):
+            self.turns += f"{said}\n\n{message.content}\n\n"
+        else:
+            self.turns += [*([Message("assistant", said)] if said else []), message]
 
     def _reply(self, reply: _Reply) -> Iterator[Piece]:
         """Run one generation under the guard."""
-        steps = self.conversation.read(reply.generation)
+        plain = isinstance(reply.turns, str)
+        steps = self.conversation.read(map(_as_answer, reply.generation) if plain else reply.generation)
         self._dose(reply)
         while True:
             reading, fault = self._next(steps, reply)
@@ -203,20 +224,22 @@ class Session:
                 self._tell_time()
             self.recorder.position = reading.step.position
             if reading.step.generated:
-                reply.held.append((self.conversation.place, reading.step.text))
+                reply.held.append((self.conversation.place, reading))
             for decision in self._decide(reading):
                 yield from self._follow(decision, reply)
+            if self.each is not None:
+                self.each(reading)
             if self.stopped:  # also when the record was lost with what was done: no later token has to say so
                 reply.generation.stop("stopped")
             if reply.stopped or self.stopped or reply.inserted is not None:
                 return
-            if reading.step.generated and (text := reply.release(self.policy.limits.hold_back)):
-                yield Piece("text", text)
+            if reading.step.generated:
+                yield from reply.release(self.policy.limits.hold_back)
             self._dose(reply)
         if reply.generation.finished == "fault":
             yield from self._follow(self._tell(Fault("nan", "the network gave no finite logits")), reply)
-        if not (reply.stopped or self.stopped) and reply.inserted is None and (text := reply.release(0)):
-            yield Piece("text", text)
+        if not (reply.stopped or self.stopped) and reply.inserted is None:
+            yield from reply.release(0)
 
     def _next(self, steps: Iterator[Reading], reply: _Reply) -> tuple[Reading | None, Fault | None]:
         """The next reading. Whatever the engine or the read-out raises is a fault, and so is a silence that is too long."""
@@ -282,7 +305,12 @@ class Session:
         """Once a session, at the first action whose effect forks can show: see ``forks.py``."""
         count, part = self.policy.counterfactuals, self.policy.rules[act.rule]
         options = part.ladder[act.rung].options
-        if not count or self._forked or act.action not in ("steer", "offer_exit", "reprompt"):
+        if (
+            isinstance(reply.turns, str)
+            or not count
+            or self._forked
+            or act.action not in ("steer", "offer_exit", "reprompt")
+        ):
             return
         self._forked, control = True, None
         base = self.id if self.sampling.seed is None else self.sampling.seed
@@ -321,6 +349,15 @@ class Session:
         Args:
             said: the words that led to it, for a person who is asked.
         """
+        decision, name = self.barrier(call, said)
+        if decision.verdict != "allow":
+            return f"held: {call.name} was not run ({decision.reason})", {"tool": call.name, "held": True}
+        answer = run(self.tools, call, self.tool_seconds)
+        self.recorder.note(tool=call.name, id=name, answer=self._content(answer))
+        return answer, {"tool": call.name, "held": False}
+
+    def barrier(self, call: Call, said: str = "") -> tuple[Decision, str]:
+        """Whether a tool call may leave (its verdict is ``allow``), and its name in the record; for callers who run tools themselves."""
         name = uuid4().hex[:12]
         self.recorder.note(tool=call.name, id=name, arguments=self._content(repr(dict(call.arguments))))
         self._tell_time()
@@ -329,10 +366,7 @@ class Session:
             decision = self.question(f"tool:{name}", decision.reason, self.policy.barrier.seconds, said, call)
         if decision.verdict != "allow":
             self.recorder.note(tool=call.name, id=name, answer="held")
-            return f"held: {call.name} was not run ({decision.reason})", {"tool": call.name, "held": True}
-        answer = run(self.tools, call, self.tool_seconds)
-        self.recorder.note(tool=call.name, id=name, answer=self._content(answer))
-        return answer, {"tool": call.name, "held": False}
+        return decision, name
 
     def question(self, request: str, reason: str, seconds: int, said: str, call: Call | None = None) -> Decision:
         """Ask a person and tell the guard the answer; silence, and nobody to ask, is a no."""
@@ -355,6 +389,11 @@ class Session:
 
     def _now(self) -> int:
         return int(1000 * (self._clock() - self._began))
+
+
+def _as_answer(step: TokenStep) -> TokenStep:
+    """A token that the model put behind a plain text, as one of an answer."""
+    return replace(step, role="assistant", phase="answer") if step.generated else step
 
 
 class _Live:

@@ -191,6 +191,7 @@ def _alone(
             return Done(TOO_LONG, {"cause": str(error)})
         if episode.session.stopped:
             return Done(STOPPED, {"cause": episode.session.stopped})
+        assert not isinstance(episode.session.turns, str)
         episode.messages = list(episode.session.turns)  # with what the policy said in between, which holds from now on
         ended = _followed(suite, episode, reply)
     return ended

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server whose every reply is monitored and guarded."""

@@ -1,0 +1,55 @@
+"""A request's body as one of our models, with an error that names the field at fault."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from affectscope.errors import dotted, first_problem
+from affectscope.server.errors import RefusedError
+
+Body = TypeVar("Body", bound=BaseModel)
+_STRINGS, _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL), re.compile(r"[\[\]{}]")
+
+
+async def read_body(request: Request, kind: type[Body], depth: int) -> Body:
+    """The body.
+
+    Args:
+        depth: brackets that may stand in each other; more would exhaust whoever parses it.
+
+    Raises:
+        RefusedError: 400 for what is no JSON or does not fit, 415 for another content type.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise RefusedError(415, f"the body is {media or 'of no type'}: send application/json", code="unsupported_media_type")  # fmt: skip
+    raw = await request.body()
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RefusedError(400, "the body is no UTF-8: send JSON as UTF-8", code="invalid_json") from error
+    if _depth(text) > depth:
+        raise RefusedError(400, f"the body nests deeper than {depth}: flatten it", code="invalid_json")
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"the body is no JSON: {error}", code="invalid_json") from error
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        where, why = first_problem(error)
+        raise RefusedError(400, f"{dotted(where) or 'the body'}: {why}", param=dotted(where), code="invalid_value") from error  # fmt: skip
+
+
+def _depth(text: str) -> int:
+    """How deep brackets stand in each other at most, those in strings left out."""
+    most = now = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
+        now += 1 if bracket in "[{" else -1
+        most = max(most, now)
+    return most
