@@ -25,10 +25,11 @@ demo: setup ## Map the emotion vectors of the bundled model and leave a report i
 organism: setup ## Train the model organism (an adapter that games tests when it is pressed) into ./organism (half an hour)
 	$(BIN)/python -m affectscope.suites.organism.train --out organism
 
-test: setup ## Install what tests need (Chromium, PostgreSQL and bubblewrap from Debian too) and run the checks and every test
+test: setup ## Install what tests need (Chromium, PostgreSQL, Prometheus and bubblewrap from Debian too) and run the checks and every test
 	@command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null)
 	@command -v bwrap >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bubblewrap libseccomp2 >/dev/null)
+	@command -v promtool >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null)
 	$(MAKE) --no-print-directory check
 	$(BIN)/pytest
 
@@ -53,6 +54,8 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/suites.py
 	$(BIN)/python bench/startup.py
+	test -f calibration.json || ($(BIN)/affectscope extract && $(BIN)/affectscope calibrate --policy cautious --slots 32)
+	$(BIN)/python bench/server.py
 
 peers: setup ## Our monitor beside another's, which is kept out of the environment
 	$(PIP) --no-deps --upgrade --target .peers saklas==5.3.0

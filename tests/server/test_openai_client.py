@@ -206,6 +206,32 @@ def test_tools_leave_whole_and_only_through_the_barrier(start, guard_calibration
     assert "was held" in held.message.refusal
 
 
+@pytest.mark.parametrize(("word", "reason"), [("approved", "length"), ("denied", "content_filter")])
+def test_a_reply_waits_for_a_persons_word(start, guard_calibration, word, reason):
+    policy = small(rules__up__ladder=[{"action": "human", "seconds": 30}])
+    server = start((policy,), lowered(guard_calibration))
+    found = []
+    thread = threading.Thread(
+        target=lambda: found.append(client(server).chat.completions.create(messages=ASK, **SHORT))
+    )
+    thread.start()
+    people = client(server, "control")
+    asked = []
+    while not asked and thread.is_alive():
+        asked = people.get("/affect/escalations", cast_to=object)["data"]
+    (one,) = asked
+    assert one["tenant"] == "one"
+    assert one["deadline"] - one["asked"] == pytest.approx(30, abs=1)
+    assert client(server, "other").get("/affect/escalations", cast_to=object)["data"] == []
+    with pytest.raises(openai.NotFoundError):
+        client(server, "other").post(f"/affect/escalations/{one['id']}", body={"answer": word}, cast_to=object)
+    told = people.post(f"/affect/escalations/{one['id']}", body={"answer": word}, cast_to=object)
+    assert (told["answered"], told["by"]) == (word, "control")
+    thread.join(30)
+    assert found[0].choices[0].finish_reason == reason
+    assert people.get("/affect/escalations", cast_to=object)["data"] == []
+
+
 def test_a_client_that_leaves_ends_its_reply_and_keeps_its_trace(start):
     server = start()
     stream = client(server).chat.completions.create(messages=ASK, model="planted", max_tokens=64, seed=1, stream=True)
