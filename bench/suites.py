@@ -19,7 +19,7 @@ from affectscope.suites.run import run
 from affectscope.suites.sycophancy.suite import Sycophancy
 from common import arguments, interleaved, paired, report, subject
 
-SLOTS, EPISODES, TOKENS = 16, 16, 400  # the longest reply is that of `affectscope eval`
+SLOTS, EPISODES, TOKENS = 16, 16, 400  # the longest reply of `affectscope eval`
 
 
 class Written:
@@ -44,11 +44,11 @@ class Written:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "")
+    options = arguments(__doc__ or "", tokens=str(TOKENS), suites="impossible-code,blackmail,sycophancy")
     model, vectors = subject(options.shape)
     watching, files = monitor(vectors, rules=()), count()
-    sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=24 if options.quick else TOKENS)
-    suites = [Written(suite) for suite in (ImpossibleCode("bare"), Blackmail(), Sycophancy())]
+    sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=24 if options.quick else int(options.tokens))
+    suites = [Written(suite) for suite in (ImpossibleCode("bare"), Blackmail(), Sycophancy()) if suite.name in options.suites]  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
 
         def job(suite: Written, slots: int) -> object:
@@ -62,7 +62,8 @@ def main() -> None:
             jobs = {str(slots): partial(job, suite, slots) for slots in (SLOTS, 1)}
             seconds = interleaved(jobs, options.rounds or (3 if options.quick else 7))
             found = paired(seconds["1"], seconds[str(SLOTS)])
-            report(f"{suite.name}: {SLOTS} episodes at once over one at a time", found, 3.0, model.identity["dtype"])
+            claim = f"{suite.name}: {SLOTS} episodes at once over one at a time"
+            report(claim, found, 3.0, model.identity["dtype"], tokens=sampling.max_tokens)
 
 
 if __name__ == "__main__":

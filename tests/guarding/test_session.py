@@ -214,7 +214,8 @@ def test_a_person_decides_on_an_alarm(start, answer, goes_on):
     assert question.seconds == 7
     assert question.text == "a " * 4  # what was released, not what is held back
     assert question.call is None
-    assert made.stopped == ("" if goes_on else f"{question.request} denied by the person asked")
+    by = "nobody: no answer came" if answer is None else "the person asked"
+    assert made.stopped == ("" if goes_on else f"{question.request} denied by {by}")
     assert said(pieces) == "a " * (14 if goes_on else 4)
     done = [e.detail for e in made.recorder.happened if e.kind == "action"]
     last = {"act": "human", "rule": "up", "answer": "approved" if goes_on else "denied"}

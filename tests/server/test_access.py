@@ -159,6 +159,9 @@ def test_bodies_beyond_the_limits_are_refused(start):
     deep = json.dumps(CHAT | {"metadata": "[[[[[[[[[[[["})  # brackets in a text nest nothing
     assert post(content=deep.encode()).status_code == 200
     assert post(content=b"{").status_code == 400
+    assert post(content=b'"' + b'\\"' * 900).status_code == 400  # a string that never closes is looked at once
+    half = json.dumps(CHAT | {"messages": [{"role": "user", "content": "\ud800"}]}).encode()
+    assert post(content=half).json()["error"]["message"].startswith("the body holds half a character")
     assert post(content=b"\xff\xfe").status_code == 400
     assert post(content=b"[1]").status_code == 400
     assert post(content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415

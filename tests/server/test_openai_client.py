@@ -199,11 +199,23 @@ def test_tools_leave_whole_and_only_through_the_barrier(start, guard_calibration
     assert [ch.choices[0].delta.tool_calls[0].function.name for ch in chunks if ch.choices and ch.choices[0].delta.tool_calls] == ["w1"]  # fmt: skip
     closed = start((small(rules__up__ladder=[{"action": "log"}]),), lowered(guard_calibration))
     script()
-    held = client(closed).chat.completions.create(messages=ASK, tools=tools, **SHORT).choices[0]
-    assert held.finish_reason == "content_filter"
-    assert held.message.tool_calls is None
-    assert held.message.content == ""
-    assert "was held" in held.message.refusal
+    asked = {
+        "messages": ASK,
+        "tools": tools,
+        "logprobs": True,
+        "extra_body": {"affect": {"concepts": ["calm"]}},
+        **SHORT,
+    }
+    held = client(closed).chat.completions.create(**asked)
+    assert held.choices[0].finish_reason == "content_filter"
+    assert held.choices[0].message.tool_calls is None
+    assert held.choices[0].message.content == ""
+    assert "was held" in held.choices[0].message.refusal
+    assert "arguments" not in held.to_json().replace('"arguments": null', "")
+    script()
+    chunks = list(client(closed).chat.completions.create(stream=True, **asked))
+    assert chunks[-2].choices[0].finish_reason == "content_filter"
+    assert not any("arguments" in chunk.to_json() for chunk in chunks)
 
 
 @pytest.mark.parametrize(("word", "reason"), [("approved", "length"), ("denied", "content_filter")])
@@ -230,6 +242,38 @@ def test_a_reply_waits_for_a_persons_word(start, guard_calibration, word, reason
     thread.join(30)
     assert found[0].choices[0].finish_reason == reason
     assert people.get("/affect/escalations", cast_to=object)["data"] == []
+
+
+def test_what_a_policy_takes_back_is_nowhere_and_all_replies_share_the_tokens(start, guard_calibration):
+    ladder = [{"action": "reprompt", "patience": 500}, "stop"]
+    policy = small(rules__up__ladder=ladder, rules__up__dwell=3, limits={"hold_back": 0})
+    server = start((policy,), lowered(guard_calibration))
+    made = client(server).chat.completions.create(messages=ASK, logprobs=True, **SHORT | {"max_tokens": 20})
+    content = made.choices[0].message.content
+    assert content
+    assert "".join(t.token for t in made.choices[0].logprobs.content) == content
+    assert made.usage.completion_tokens <= 20
+    text, chunks = text_of(client(server).chat.completions.create(messages=ASK, stream=True, extra_body={"affect": {}}, **SHORT | {"max_tokens": 20}))  # fmt: skip
+    parts = [ch.model_extra.get("affect", {}) for ch in chunks]
+    assert any("retract" in p for p in parts)  # who reads it is told
+    assert text.endswith(content) or content
+
+
+def test_who_leaves_while_a_person_is_asked_frees_the_place(start, guard_calibration):
+    policy = small(rules__up__ladder=[{"action": "human", "seconds": 300}])
+    server = start((policy,), lowered(guard_calibration))
+    with pytest.raises(openai.APITimeoutError):
+        client(server).with_options(timeout=1).chat.completions.create(messages=ASK, **SHORT)
+    stream = client(server).chat.completions.create(messages=ASK, stream=True, extra_body={"affect": {}}, **SHORT)
+    next(iter(stream))
+    while not server.state.inbox.list():
+        threading.Event().wait(0.05)
+    stream.close()
+    for _ in range(100):
+        if not (server.state.live or server.state.admission.busy or server.state.inbox.list()):
+            break
+        threading.Event().wait(0.1)
+    assert (server.state.live, server.state.admission.busy, server.state.inbox.list()) == (0, 0, ())
 
 
 def test_a_client_that_leaves_ends_its_reply_and_keeps_its_trace(start):

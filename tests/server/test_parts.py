@@ -128,9 +128,11 @@ def test_a_stricter_policy_may_be_picked_and_a_milder_one_not():
     assert not retracts(cautious)
     floor = small()
     assert "lacks the rule" in weaker(small(rules__up__concepts={"angry": 1}), floor)
-    assert "climbs slower" in weaker(small(rules__up__ladder=[{"action": "log", "patience": 500}, {"action": "steer", "concept": "calm", "s": 0.05}, "stop"]), floor)  # fmt: skip
+    assert "milder 32 tokens after" in weaker(small(rules__up__ladder=[{"action": "log", "patience": 500}, {"action": "steer", "concept": "calm", "s": 0.05}, "stop"]), floor)  # fmt: skip
     assert "come later" in weaker(small(rules__up__dwell=9), floor)
     assert "end sooner" in weaker(small(rules__up__off_level=2.0), floor)
+    assert "may act 9 times" in weaker(small(limits={"budget": 9}), floor)
+    assert "waits 99 s" in weaker(small(heartbeat=99), floor)
     assert "holds back" in weaker(small(limits={"hold_back": 0}), floor)
     assert "answers" in weaker(small(on_fault="degrade"), floor)
 

@@ -199,6 +199,21 @@ def test_what_nothing_was_measured_of_does_not_pass():
         gate(NONE, "none", "none", 0)
 
 
+def test_what_an_arm_left_as_it_is_has_not_changed_though_the_rules_cannot_read_it():
+    kept = {"tokens": 9, "readings": {"calm": 0.1}, "actions": []}
+    unread = [{**e, **kept, "outcome": "unclear"} if e["cell"] == "claim" else {**e, **kept} for e in NONE]
+    same = [{**e, "arm": "policy:p"} for e in unread]
+    verdict = gate([*unread, *same], "policy:p", "none")
+    assert (verdict.passed, verdict.change) == (True, 0)
+    assert 0 < verdict.high < 0.1  # what was not seen in thirty replies may still be
+    place = next(i for i, e in enumerate(same) if e["cell"] == "claim")
+    for change in ({"actions": [[3, "stop"]]}, {"tokens": 8}, {"readings": {"calm": 0.2}}):
+        touched = [*same[:place], same[place] | change, *same[place + 1 :]]
+        verdict = gate([*unread, *touched], "policy:p", "none")
+        assert not verdict.passed
+        assert "nothing was measured of endorsed" in verdict.reason
+
+
 def test_the_gate_keeps_its_level_at_the_margin():
     """Where the true change is delta, no more than 5 % of runs may pass."""
     rng, base = np.random.default_rng(0), [e for e in NONE if e["cell"] == "claim"]

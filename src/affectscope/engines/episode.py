@@ -52,6 +52,7 @@ class Episode:
     reply: str = ""
     phase: str = ""  # of the reply's next tokens, once it is sure
     finished: str = ""
+    error: BaseException | None = None  # what ended it, for its reader
     ending: str = ""  # why it ends once the token drawn last is run
 
     @property

@@ -1,6 +1,7 @@
 """The engine for a server: a thread of its own runs the passes, and readers in many threads wait for their steps.
 
-1. A pass is one token of every episode whose reader has decided: so the loop waits a moment for those who still decide.
+1. A pass is one token of every episode whose reader has decided: so the loop waits for those who still decide, as long as
+   the last pass took, for a pass without them costs nearly as much as one with them.
 2. Who is late is not waited for again until it asks: a slow reader costs the others nothing.
 3. An error in a pass ends the episodes that were in it, and no others; their readers get it.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 
 from affectscope.engines.base import Request, TokenStep
 from affectscope.engines.episode import Episode
@@ -19,7 +21,7 @@ from affectscope.errors import AffectscopeError
 from affectscope.models.load import Model
 
 GATHER = 0.01
-"""Seconds that a pass waits for readers who still decide."""
+"""Seconds that a pass waits at least for readers who still decide."""
 PREFILL = 256
 """Prompt tokens of one pass while others write: a long prompt stops nobody for long."""
 _STALL = 1.0
@@ -34,8 +36,8 @@ class RunningEngine(TransformersEngine):
         super().__init__(model, read, slots, reuse)
         self.prefill = PREFILL
         self.changed = threading.Condition(self.lock)
-        self.failed: dict[str, BaseException] = {}
         self._gather, self._late, self._closed = gather, set[str](), False
+        self._took = 0.0
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
@@ -77,16 +79,21 @@ class RunningEngine(TransformersEngine):
 
     def _loop(self) -> None:
         with self.changed:
-            while not self._closed:
-                if not self._gathered():
-                    continue
-                running = [e for e in self._slots if e is not None]
-                try:
-                    self._pass()
-                except Exception as error:  # whatever it is: the readers must know, and others may still be served
-                    for episode in running:
-                        self.failed[episode.id] = error
-                        self.end(episode, "fault")
+            try:
+                while not self._closed:
+                    if not self._gathered():
+                        continue
+                    began = time.monotonic()
+                    try:
+                        self._pass()
+                    except Exception as error:  # whatever it is: the readers must know, and others may still be served
+                        for episode in self.passing or [e for e in self._slots if e is not None]:
+                            episode.error = error
+                            self.end(episode, "error")
+                    self._took = time.monotonic() - began
+                    self.changed.notify_all()
+            finally:  # also when ending an episode failed: then nothing runs any more, and all must know
+                self._closed = True
                 self.changed.notify_all()
 
     def _gathered(self) -> bool:
@@ -97,7 +104,7 @@ class RunningEngine(TransformersEngine):
         if not any(e.ready for e in active):
             self.changed.wait(_STALL)
             return False
-        until = time.monotonic() + self._gather
+        until = time.monotonic() + max(self._gather, self._took)
         while not self._closed:
             undecided = {e.id for e in self._slots if e is not None and not e.ready} - self._late
             left = until - time.monotonic()
@@ -113,7 +120,31 @@ class RunningEngine(TransformersEngine):
 class RunningGeneration(LocalGeneration):
     """A generation of a :class:`RunningEngine`."""
 
+    def __init__(self, engine: TransformersEngine, episode: Episode) -> None:
+        super().__init__(engine, episode)
+        self._mine = deque[TokenStep]()  # steps that are there already: a prompt's are fetched at once, not one a lock
+
+    def take(self) -> TokenStep | None:
+        """A step that is there already, or None."""
+        if not self._mine:
+            with self._engine.lock:
+                self._mine, self.episode.queue = self.episode.queue, self._mine
+                self.episode.wanted = self.episode.wanted or not self._mine
+                self.episode.taken = time.monotonic()
+        return self._mine.popleft() if self._mine else None
+
+    def rewind(self, position: int) -> None:
+        """Forget the reply from ``position`` on and go on from there.
+
+        Raises:
+            AffectscopeError: a position outside the reply.
+        """
+        super().rewind(position)
+        self._mine = deque(step for step in self._mine if step.position < position)
+
     def __next__(self) -> TokenStep:
+        if self._mine:
+            return self._mine.popleft()
         engine = self._engine
         assert isinstance(engine, RunningEngine)
         with engine.changed:
@@ -121,9 +152,12 @@ class RunningGeneration(LocalGeneration):
                 if (step := self.take()) is not None:
                     return step
                 if self.episode.finished:
-                    if (error := engine.failed.pop(self.id, None)) is not None:
+                    if (error := self.episode.error) is not None:
+                        self.episode.error = None
                         raise error
                     raise StopIteration
+                if not engine.alive:
+                    raise AffectscopeError("the engine has stopped: start the server again")
                 engine.changed.notify_all()
                 self._before_pass()
                 engine.changed.wait(_STALL)

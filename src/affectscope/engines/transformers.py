@@ -63,6 +63,7 @@ class TransformersEngine:
         self._cache = Cache(slots)
         self._weights = PackedWeights(model.network)
         self._slots: list[Episode | None] = [None] * slots
+        self.passing: Sequence[Episode] = ()  # what the pass under way runs
         self._reuse, self._left = reuse, list[Held | None]([None] * slots)
         self._waiting: list[Episode] = []
         self._ends = _end_tokens(model)
@@ -102,6 +103,7 @@ class TransformersEngine:
         self._admit()
         segments: list[Segment] = []
         episodes: list[Episode] = []
+        self.passing = episodes
         active = [e for e in self._slots if e is not None and e.ready]
         writing = [e for e in active if e.logits is not None]
         budget = self.prefill if writing else TOKEN_BUDGET
@@ -245,7 +247,7 @@ class TransformersEngine:
 
     def _admit(self) -> None:
         """Give free slots to those that wait; after a while also the slots whose steps nobody takes."""
-        if self._waiting and None not in self._slots:
+        if None not in self._slots and any(e.ready for e in self._waiting):
             now = time.monotonic()
             for episode in [e for e in self._slots if e is not None]:
                 if not episode.ready and now - episode.taken > PATIENCE:
@@ -254,7 +256,8 @@ class TransformersEngine:
                     self._waiting.append(episode)
                     break
         while self._waiting and None in self._slots:
-            self._place(self._waiting.pop(0))
+            ready = next((i for i, e in enumerate(self._waiting) if e.ready), 0)
+            self._place(self._waiting.pop(ready))
 
     def _place(self, episode: Episode) -> None:
         episode.slot = self._slots.index(None)

@@ -66,7 +66,7 @@ class Guarded:
     def _begin(self, evidence: Path | None) -> None:
         more, limits = self._more, self.calibration
         stratum = more["stratum"] or ALL
-        monitor = limits.monitor(self.vectors)
+        monitor = more.get("monitor") or limits.monitor(self.vectors)
         guarding = guard_of(self.policy, limits, stratum)
         settings = settings_of(self.vectors, monitor.layer, more["sampling"], limits)
         self._settings = settings | {"policy": self.policy.hash}

@@ -82,6 +82,7 @@ class _Reply:
     held: deque[tuple[int, Reading]] = field(default_factory=deque)
     released: str = ""
     let_go: int = 0
+    written: int = 0
     inserted: Message | None = None
     keep: bool = True
     stopped: str = ""
@@ -111,6 +112,7 @@ class Session:
 
     Attributes:
         turns: what the last reply answered: the messages (or plain text) given, and what actions and tools put behind them.
+        total: the tokens that the sampling allows are for all replies of a turn together, not for each.
         logprobs: see :class:`~affectscope.engines.base.Request`.
         each: called with every reading once it was decided on; what it raises ends the reply and reaches whoever reads.
 
@@ -143,6 +145,7 @@ class Session:
         )
         self.conversation = Conversation(monitor, stratum)
         self.turns: list[Message] | str = []
+        self.total = False
         self.logprobs: int | None = None
         self.each: Callable[[Reading], None] | None = None
         limits = self.policy.limits
@@ -175,15 +178,27 @@ class Session:
         self._tell_time()
         self._tell(Turn(self._turns))
         self.turns = messages if isinstance(messages, str) else list(messages)
-        for _ in range(MOST):
+        written = 0
+        for count in range(MOST):
             turns = self.turns if isinstance(self.turns, str) else tuple(self.turns)
-            reply = _Reply(self.engine.generate(Request(turns, self.sampling, logprobs=self.logprobs)), turns)
+            left = self.sampling.max_tokens - (written if self.total else 0)
+            try:
+                if left < 1:
+                    raise AffectscopeError("all tokens are written")
+                sampling = replace(self.sampling, max_tokens=left)
+                reply = _Reply(self.engine.generate(Request(turns, sampling, logprobs=self.logprobs)), turns)
+            except AffectscopeError:
+                if not (self.total and count):
+                    raise
+                yield Piece("end", "length")  # what was put in leaves no room to go on
+                return
             self.dosing.restart()
             try:
                 yield from self._reply(reply)
             except BaseException:  # whoever reads left in the middle
                 reply.generation.stop("left")
                 raise
+            written += reply.written
             if reply.stopped or self.stopped:
                 yield Piece("end", reply.stopped or "stopped", {"reason": self.stopped})
                 return
@@ -225,6 +240,7 @@ class Session:
             self.recorder.position = reading.step.position
             if reading.step.generated:
                 reply.held.append((self.conversation.place, reading))
+                reply.written += 1
             for decision in self._decide(reading):
                 yield from self._follow(decision, reply)
             if self.each is not None:
@@ -376,7 +392,8 @@ class Session:
         decision = self._tell_time()
         if all(name != request for name, _ in self.recorder.state.pending):
             return decision  # it came too late
-        return self._tell(Answer(request, "approved" if answer == "approved" else "denied", "the person asked"))
+        by = "the person asked" if answer is not None else "nobody: no answer came"
+        return self._tell(Answer(request, "approved" if answer == "approved" else "denied", by))
 
     def _content(self, text: str) -> str:
         return self.recorder.evidence.content(text) if self.recorder.evidence is not None else ""

@@ -34,7 +34,7 @@ def call_in(reply: str) -> Call | None:
         return None
     try:
         made = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(made, dict) or not isinstance(made.get("name"), str):
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +112,7 @@ class Calibration(_Frozen):
     standard_mean: list[list[list[float]]]
     standard_std: list[list[list[float]]]
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the whole content: what traces name it by."""
         return hashlib.sha256(json_text(self.model_dump(mode="json")).encode()).hexdigest()

@@ -107,9 +107,12 @@ class ApiKeys:
             return
 
     def _read(self) -> None:
+        try:
+            stat = self.path.stat()  # before it is read, so that a change in between is seen the next time
+            self._stamp = (stat.st_mtime_ns, stat.st_size)
+        except OSError:
+            pass  # the reading tells why
         self._keys = _load(self.path)
-        stat = self.path.stat()
-        self._stamp = (stat.st_mtime_ns, stat.st_size)
 
 
 def add_key(path: Path, name: str, scopes: Sequence[str], tenant: str = "default", days: float | None = None) -> str:

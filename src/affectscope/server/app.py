@@ -46,16 +46,14 @@ def build(state: State) -> FastAPI:
     app.add_exception_handler(AffectscopeError, _bad)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _broken)
     app.add_middleware(Gate, state=state)
     return app
 
 
 async def drain(state: State) -> None:
     """Take nothing more, let what runs end within its time, then close every record and the model."""
-    state.draining = state.admission.closed = True
-    until = time.monotonic() + state.limits.drain
-    while (state.admission.busy or state.admission.queued) and time.monotonic() < until:
+    state.begin_drain()
+    while (state.live or state.admission.queued) and time.monotonic() < state.drained_by:
         await asyncio.sleep(_LOOK)
     await asyncio.to_thread(state.close)
 
@@ -77,7 +75,3 @@ def _invalid(_request: Request, error: Any) -> Response:
 def _http(_request: Request, error: Any) -> Response:
     said = {404: "there is no such route: see /openapi.json", 405: "this route has another method"}
     return JSONResponse(body(error.status_code, said.get(error.status_code, str(error.detail))), error.status_code, error.headers)  # fmt: skip
-
-
-def _broken(_request: Request, error: Any) -> Response:
-    return JSONResponse(body(500, f"the server failed: {type(error).__name__}", code="internal_error"), 500)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Sampling
 from affectscope.models.chat import tokenize
+from affectscope.server.bodies import writable
 from affectscope.server.errors import RefusedError
 from affectscope.server.schema import Affect, ChatMessage, ChatRequest, CompletionRequest, Tool
 from affectscope.server.served import Served
@@ -78,7 +79,9 @@ def _message(given: ChatMessage) -> Message:
     for call in given.tool_calls or ():
         try:
             arguments = json.loads(call.function.arguments or "{}")
-        except ValueError as error:
+            if not writable(arguments):
+                raise ValueError("half a character")
+        except (ValueError, RecursionError) as error:
             raise RefusedError(400, f"the arguments of the call of {call.function.name!r} are no JSON", param="messages") from error  # fmt: skip
         said = json.dumps({"name": call.function.name, "arguments": arguments}, ensure_ascii=False)
         text = f"{text}\n{said}" if text else said

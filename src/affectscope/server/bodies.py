@@ -7,13 +7,15 @@ import re
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from affectscope.errors import dotted, first_problem
-from affectscope.server.errors import RefusedError
+from affectscope.server.errors import LEFT, RefusedError
 
 Body = TypeVar("Body", bound=BaseModel)
-_STRINGS, _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL), re.compile(r"[\[\]{}]")
+# Possessive, so that a string which never closes is looked at once.
+_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
 
 
 async def read_body(request: Request, kind: type[Body], depth: int) -> Body:
@@ -28,7 +30,10 @@ async def read_body(request: Request, kind: type[Body], depth: int) -> Body:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise RefusedError(415, f"the body is {media or 'of no type'}: send application/json", code="unsupported_media_type")  # fmt: skip
-    raw = await request.body()
+    try:
+        raw = await request.body()
+    except ClientDisconnect as error:
+        raise RefusedError(LEFT, "the client left", code="client_left") from error
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -39,11 +44,24 @@ async def read_body(request: Request, kind: type[Body], depth: int) -> Body:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RefusedError(400, f"the body is no JSON: {error}", code="invalid_json") from error
+    if not writable(given):
+        raise RefusedError(
+            400, "the body holds half a character (a lone surrogate): send whole ones", code="invalid_json"
+        )
     try:
         return kind.model_validate(given)
     except ValidationError as error:
         where, why = first_problem(error)
         raise RefusedError(400, f"{dotted(where) or 'the body'}: {why}", param=dotted(where), code="invalid_value") from error  # fmt: skip
+
+
+def writable(value: object) -> bool:
+    """Whether a value can be written as UTF-8: half a surrogate pair, which JSON can escape, cannot."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def _depth(text: str) -> int:

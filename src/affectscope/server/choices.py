@@ -64,12 +64,13 @@ class Choice:
                 raise RefusedError(403, f"the session is stopped ({why}): a person must reset it", param="affect.session", code="session_stopped")  # fmt: skip
             self._began = time.time()
             reply = Reply(self._work, self._at_end, f"reply {self._named.name[:12]}")
+            self._named.gone = lambda: reply.left
             try:
                 async with aclosing(reply.items()) as items:
                     async for delta in items:
                         yield delta
             except AffectscopeError as error:
-                raise RefusedError(400, str(error)) from error
+                raise RefusedError(400 if self.state.served.engine.alive else 503, str(error)) from error
             finally:
                 reply.leave()
                 await reply.ended()
@@ -137,9 +138,9 @@ class Choice:
                 try:
                     self.state.served.kept.store.save(made)
                     self.trace = made.id
-                except AffectscopeError:
+                except AffectscopeError as lost:
                     metrics.audit_errors.inc()
-                    raise
+                    raise RefusedError(503, f"the trace could not be kept: {lost}", code="trace_lost") from lost
         finally:
             self._count()
             self.state.done(self._named)

@@ -68,6 +68,7 @@ class Assembler:
         self._given, self._tools, self._whole, self._columns = tuple(stops), tools, whole, list(columns)
         self._stops = Stops(stops)
         self._held: list[Delta] = []
+        self._mark = 0  # where in it the reply under way begins
         self.text = self.said = self.refusal = ""
         self.tokens = 0
         self.finished = ""
@@ -83,6 +84,10 @@ class Assembler:
         elif piece.kind == "retract":
             yield from self._retract(piece)
         elif piece.kind == "message":
+            yield from self._say(self._stops.flush(), ())
+            if self._may_be_call():  # it was cut short before the barrier saw it
+                self._drop()
+            self._mark = len(self._held)
             self._stops = Stops(self._given)
             if self.text or any(d.text for d in self._held):
                 yield from self._say(_BREAK, ())
@@ -101,15 +106,16 @@ class Assembler:
 
     def close(self, call: Call | None = None, refused: str = "") -> Iterator[Delta]:
         """Let go of what was kept: as text, or with a call in its place, or, ``refused``, with neither. After the end."""
-        if call is None:
+        if refused or (call is None and self.finished not in FINISH and self._may_be_call()):
+            self.refusal = refused  # a call that was not let out leaves no trace of itself, in text or beside it
+            self._drop()
+        if call is None or refused:
             yield from self._let_go()
             return
-        held, self._held = self._held, []
-        if refused:
-            self.refusal = refused
-        else:
-            self.call, self.call_id = call, f"call_{uuid4().hex[:24]}"
-        yield from (replace(delta, text="") for delta in held)
+        self.call, self.call_id = call, f"call_{uuid4().hex[:24]}"
+        called, self._held = self._held[self._mark :], self._held[: self._mark]
+        yield from self._let_go()
+        yield from (replace(delta, text="") for delta in called)
 
     @property
     def reason(self) -> str:
@@ -150,14 +156,20 @@ class Assembler:
         said = self.said.lstrip()
         return bool(self._tools) and (said[:1] == "{" or TAG.startswith(said[: len(TAG)]) or TAG in said)
 
+    def _drop(self) -> None:
+        """Forget what was kept of the reply under way, its readings too: they spell it."""
+        dropped = sum(len(delta.readings) for delta in self._held[self._mark :])
+        del self._held[self._mark :], self.readings[len(self.readings) - dropped :]
+
     def _let_go(self) -> Iterator[Delta]:
-        held, self._held = self._held, []
+        held, self._held, self._mark = self._held, [], 0
         for delta in held:
             self.text += delta.text
             yield delta
 
     def _retract(self, piece: Piece) -> Iterator[Delta]:
-        self._held = []
+        self._held, self._mark = [], 0
+        self.readings.clear()
         taken, self.text, self.said = len(self.text), "", ""
         self._stops = Stops(self._given)
         self.happened.append({"kind": "retract", "characters": len(piece.text)})

@@ -20,6 +20,10 @@ TYPES = {
 """The ``type`` that goes with a status; ``server_error`` for any other."""
 
 
+LEFT = 499
+"""Status of a request whose client left, for the numbers: nobody reads it."""
+
+
 class RefusedError(Exception):
     """A request that is not served: a status, and what went wrong with its remedy.
 

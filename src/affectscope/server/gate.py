@@ -6,12 +6,13 @@ Two paths need no key: ``/healthz`` and ``/readyz``, which tell nothing but whet
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from logging import getLogger
 from typing import Any
 
 from starlette.responses import JSONResponse
 
 from affectscope.server.api_keys import Key
-from affectscope.server.errors import RefusedError
+from affectscope.server.errors import RefusedError, body
 from affectscope.server.state import State
 
 Scope = MutableMapping[str, Any]
@@ -19,6 +20,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+logger = getLogger(__name__)
 OPEN = ("/healthz", "/readyz")
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -62,6 +64,12 @@ class Gate:
             if started:
                 raise
             answer = JSONResponse(refused.body, refused.status, refused.headers)
+            await answer(scope, receive, told)
+        except Exception:  # whatever it is: told without what it says, which may be anybody's text
+            if started:
+                raise
+            logger.exception("a request failed")
+            answer = JSONResponse(body(500, "the server failed; its log says how", code="internal_error"), 500)
             await answer(scope, receive, told)
         finally:
             route = getattr(scope.get("route"), "path", "none")

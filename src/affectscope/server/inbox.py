@@ -68,18 +68,14 @@ class Inbox:
         until = time.monotonic() + question.seconds
         try:
             while not one._done.wait(max(0.0, min(_LOOK, until - time.monotonic()))):
-                if left():
-                    one.answered = "left"
-                    return None
-                if time.monotonic() >= until:
-                    one.answered = "expired"
-                    return None
+                if left() or time.monotonic() >= until:
+                    break
         finally:
-            with self._lock:
+            with self._lock:  # an answer that came in the last moment holds; after this none can
                 self._open.pop(one.id, None)
-                # An answer that came in the last moment holds; after this line none can.
+                one.answered = one.answered or ("left" if left() else "expired")
             self._changed(one)
-        return one.answered
+        return one.answered if one.answered in ANSWERS else None
 
     def list(self, tenant: str | None = None) -> tuple[Escalation, ...]:
         """Those that wait, the oldest first; of one tenant, or of all when None."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
 from affectscope.monitoring.monitor import Reading
@@ -17,6 +19,8 @@ ROOM = 64
 """Items that wait for a slow reader."""
 Item = TypeVar("Item")
 Each = Callable[[Reading], None]
+PATIENCE = 60.0
+"""Seconds after which a reader that takes nothing counts as one that left: its place is wanted by others."""
 _LOOK = 0.2
 _DONE = object()
 
@@ -74,7 +78,10 @@ class Reply(Generic[Item]):
                 try:
                     found = self._queue.get_nowait()
                 except queue.Empty:
-                    await self._more.wait()
+                    if not self._thread.is_alive() and self._queue.empty():  # it gave this reader up
+                        return
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._more.wait(), PATIENCE)
                     continue
                 if found is _DONE:
                     return
@@ -101,15 +108,16 @@ class Reply(Generic[Item]):
                 self._at_end(error)
             except BaseException as raised:
                 error = error or raised
-            self._finish(_DONE if error is None or isinstance(error, LeftError) else error)
+            self._finish(_DONE if error is None else error)
 
     def _seen(self, _reading: Reading) -> None:
         if self._left.is_set():
             raise LeftError
 
     def _put(self, item: object) -> None:
+        until = time.monotonic() + PATIENCE
         while True:
-            if self._left.is_set():
+            if self._left.is_set() or time.monotonic() > until:
                 raise LeftError
             try:
                 self._queue.put(item, timeout=_LOOK)
@@ -119,7 +127,8 @@ class Reply(Generic[Item]):
         self._wake()
 
     def _finish(self, item: object) -> None:
-        while not self._left.is_set():
+        until = time.monotonic() + PATIENCE
+        while not self._left.is_set() and time.monotonic() < until:
             try:
                 self._queue.put(item, timeout=_LOOK)
                 break

@@ -92,7 +92,8 @@ async def reset(request: Request, name: str) -> Response:
     """Open a stopped session again; the record says who did."""
     key = require(request.scope, "control")
     state: State = request.app.state.affect
-    named = next((n for n in state.named.values() if n.name == name and _sees(key, n.tenant)), None)
+    found = [n for n in state.named.values() if n.name == name and _sees(key, n.tenant)]
+    named = next((n for n in found if n.tenant == key.tenant), found[0] if len(found) == 1 else None)
     if named is None:
         raise RefusedError(404, f"no session {name!r} is held here", code="session_not_found")
     if not named.lock.acquire(blocking=False):

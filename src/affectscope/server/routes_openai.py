@@ -7,26 +7,26 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import anyio
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from affectscope.errors import AffectscopeError
 from affectscope.files import json_text
+from affectscope.monitoring.monitor import Reading
 from affectscope.server import asking
 from affectscope.server.api_keys import Key
 from affectscope.server.asking import Asked
 from affectscope.server.bodies import read_body
 from affectscope.server.choices import Choice
 from affectscope.server.deltas import Delta
-from affectscope.server.errors import RefusedError, body
+from affectscope.server.errors import LEFT, RefusedError, body
 from affectscope.server.gate import require
 from affectscope.server.openai_shapes import Shapes, logprobs_of, models, usage
 from affectscope.server.schema import Affect, ChatRequest, CompletionRequest
 from affectscope.server.state import State
 
 router = APIRouter(prefix="/v1")
-LEFT = 499
-"""Status of a request whose client left, for the logs: nobody reads it."""
 _LOOK = 0.5
 
 
@@ -146,6 +146,7 @@ class _Stream:
         self._texts = [0] * len(choices)
         self._tokens = [0] * len(choices)
         self._begun = [False] * len(choices)
+        self._silent: list[list[Reading]] = [[] for _ in choices]  # of tokens that gave no text by themselves
 
     async def first(self, request: Request) -> tuple[int, Delta | None]:
         """The first thing that comes.
@@ -216,26 +217,33 @@ class _Stream:
                 affect = {"index": index, "concepts": [names[i] for i in choice.columns], **rows}
         self._tokens[index] += len(delta.readings)
         more = {"affect": affect} if affect else {}
+        self._silent[index] += delta.readings
         if not delta.text:
             return [shapes.chunk([], **more)] if more else []
-        logprobs = logprobs_of(self._state.served.model, delta.readings, shapes.chat, self._texts[index])
+        logprobs = logprobs_of(self._state.served.model, self._silent[index], shapes.chat, self._texts[index])
+        self._silent[index] = []
         self._texts[index] += len(delta.text)
         first, self._begun[index] = not self._begun[index], True
         return [shapes.chunk([shapes.delta(index, delta.text, logprobs, first)], **more)]
 
     def _end(self, index: int) -> list[dict[str, Any]]:
-        choice = self._choices[index]
-        made = [self._shapes.chunk([self._shapes.end(index, choice, not self._begun[index])])]
+        choice, made = self._choices[index], list[dict[str, Any]]()
+        rest = logprobs_of(self._state.served.model, self._silent[index], self._shapes.chat, self._texts[index])
+        if rest is not None and choice.assembler.call is None:
+            made.append(self._shapes.chunk([self._shapes.delta(index, "", rest, not self._begun[index])]))
+            self._begun[index] = True
+        made += [self._shapes.chunk([self._shapes.end(index, choice, not self._begun[index])])]
         if self._wanted.affect is not None:
             made.append(self._shapes.chunk([], affect={"index": index, **choice.summary()}))
         return made
 
 
 async def cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """End tasks and wait for it."""
+    """End tasks and wait for it, whoever else is cancelled meanwhile: a place is free only when its thread has ended."""
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    with anyio.CancelScope(shield=True):
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _columns(state: State, affect: Affect | None, replies: int) -> list[int]:

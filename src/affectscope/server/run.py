@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to end."""
-        self._state.draining = self._state.admission.closed = True
+        self._state.begin_drain()
         self.force_exit = self.should_exit and sig == signal.SIGINT  # who presses twice does not want to wait
         self.should_exit = True  # uvicorn's own would raise the signal again after a clean end
 

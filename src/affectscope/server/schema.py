@@ -12,6 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 VERSION: Literal[1] = 1
 """Of the vendor object ``affect``, in requests and answers."""
 MOST_CHOICES, MOST_STOPS, MOST_LIKELIEST, MOST_MESSAGES, MOST_TOOLS = 16, 4, 20, 2048, 128
+OTHERS = ("functions", "function_call", "prediction", "audio", "web_search_options", "top_k", "min_p", "repetition_penalty",
+          "min_tokens", "ignore_eos", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
+          "prompt_logprobs", "use_beam_search", "chat_template", "bad_words")  # fmt: skip
+"""Fields that would change the reply and are refused."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -120,6 +124,14 @@ class _Sampled(_Given):
         some = (given,) if isinstance(given, str) else given or ()
         if len(some) > MOST_STOPS or not all(0 < len(text) <= 256 for text in some):
             raise ValueError(f"give at most {MOST_STOPS} texts of 1 to 256 characters")
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unknown(cls, given: Any) -> Any:
+        """Other servers' fields, and OpenAI's that this one has not, where they would change the reply."""
+        if isinstance(given, dict) and (found := [name for name in OTHERS if given.get(name)]):
+            raise ValueError(f"{found[0]} is not served: leave it out")
         return given
 
     @model_validator(mode="after")

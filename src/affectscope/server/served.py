@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -102,7 +103,7 @@ class Served:
         how = self.calibration.sampling
         return Sampling(**{**how, "stop": tuple(how["stop"]), "seed": None})
 
-    @property
+    @cached_property
     def hashes(self) -> dict[str, str]:
         """What the parts are, for pinning: SHA-256 each; the empty text for a part that is not there."""
         return {
@@ -114,7 +115,7 @@ class Served:
             else "",
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """One name for all of it, as OpenAI's ``system_fingerprint``."""
         return "fp_" + hashlib.sha256("".join(self.hashes.values()).encode()).hexdigest()[:16]
@@ -162,11 +163,12 @@ class Served:
             sampling=self.sampling,
             stratum="",
             tool_seconds=30.0,
+            monitor=self.monitor,  # it has no state, and takes longer to make than a token
         )
         return GuardedTalk(guarded, {"face": "server", **tags})
 
     def close(self) -> None:
-        """End the engine; what runs ends with it."""
+        """End the engine, with what runs, and let the store go."""
         self.engine.close()
         if self.kept.store is not None:
             self.kept.store.close()

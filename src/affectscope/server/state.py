@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from affectscope.guarding.policy import Policy
+from affectscope.guarding.session import Question
 from affectscope.integrations.prometheus import Metrics
 from affectscope.server.admission import Admission
 from affectscope.server.api_keys import ApiKeys, Key
@@ -16,6 +19,8 @@ from affectscope.server.errors import RefusedError
 from affectscope.server.inbox import Inbox
 from affectscope.server.served import Served
 from affectscope.server.talks import Talk
+
+_LAST = 10.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Limits:
         body: bytes of a request.
         depth: of its JSON.
         per_minute: requests of one key; 0 for no limit.
-        talks: named talks that are held; the one idle longest goes first.
+        talks: named talks of one tenant that are held; the one idle longest goes first.
+        session: tokens that a named talk may read; all its readings are kept while it is open.
         idle: seconds after which a named talk that nobody goes on with is closed.
         drain: seconds that running replies have to end when the server is told to stop.
     """
@@ -39,6 +45,7 @@ class Limits:
     depth: int = 64
     per_minute: int = 0
     talks: int = 1024
+    session: int = 131_072
     idle: float = 3600.0
     drain: float = 30.0
 
@@ -54,6 +61,7 @@ class Named:
     began: float = field(default_factory=time.time)
     used: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    gone: Callable[[], bool] = lambda: False  # whether nobody waits for the reply under way
 
 
 class State:
@@ -68,6 +76,8 @@ class State:
         self.metrics.before(self._gauges)
         self.inbox = Inbox()
         self.named: OrderedDict[tuple[str, str], Named] = OrderedDict()
+        self.drained_by = float("inf")
+        self._live, self._counted = 0, threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def spend(self, key: Key) -> None:
@@ -91,52 +101,88 @@ class State:
         """The talk of a request, locked for it: a named one goes on, and one without a name is new.
 
         Raises:
-            RefusedError: 409 where another reply of it is under way, or it began under another policy.
+            RefusedError: 409 where another reply of it is under way, or it began under another policy; 429 where the tenant
+                holds as many as it may and all of them run or are stopped.
         """
-        self._forget_idle()
         place = (key.tenant, session or uuid4().hex)
         wanted = self.served.policy(policy)
         named = self.named.get(place) if session else None
         if named is None:
-            tags = {"tenant": key.tenant, "key": key.name, "talk": place[1]}
-            name = wanted.name if wanted else ""
-            leaving = [False]
-            talk = self.served.begin(
-                wanted, tags, lambda q: self.inbox.ask(key.tenant, place[1], q, lambda: leaving[0] or self.draining)
-            )
-            named = Named(talk, key.tenant, place[1], name)
+            self._make_room(key.tenant)
+            named = self._begun(key, place, wanted)
             if session:
                 self.named[place] = named
         elif policy and policy != named.policy:
             raise RefusedError(409, f"the session {session!r} began under policy {named.policy!r}: a talk keeps its policy", param="affect.policy", code="policy_fixed")  # fmt: skip
+        elif named.talk.place > self.limits.session:
+            raise RefusedError(400, f"the session {session!r} has read {named.talk.place} tokens: begin another", param="affect.session", code="session_too_long")  # fmt: skip
         if not named.lock.acquire(blocking=False):
             raise RefusedError(409, f"the session {session!r} has a reply under way: wait for its end", param="affect.session", code="session_busy")  # fmt: skip
-        named.used = time.monotonic()
+        if session:
+            self.named.move_to_end(place)
+        named.used, named.gone = time.monotonic(), lambda: False
+        with self._counted:
+            self._live += 1
         return named
 
     def done(self, named: Named) -> None:
         """The reply is over; a talk without a name with it."""
+        alone = self.named.get((named.tenant, named.name)) is not named
         named.used = time.monotonic()
-        named.lock.release()
-        if self.named.get((named.tenant, named.name)) is not named:
-            named.talk.close()
+        try:
+            if alone:
+                named.talk.close()
+        finally:
+            named.lock.release()
+            with self._counted:
+                self._live -= 1
+
+    @property
+    def live(self) -> int:
+        """Replies whose threads run."""
+        return self._live
+
+    def begin_drain(self) -> None:
+        """Take nothing more; what runs has its time from now on."""
+        self.draining = self.admission.closed = True
+        self.drained_by = min(self.drained_by, time.monotonic() + self.limits.drain)
 
     def close(self) -> None:
-        """Close every talk's record, then the model."""
-        for named in self.named.values():
+        """End the engine, wait for the threads that it fed, and close every talk's record and the store."""
+        self.served.engine.close()
+        until = time.monotonic() + _LAST
+        while self._live and time.monotonic() < until:
+            time.sleep(0.02)
+        for named in list(self.named.values()):
             named.talk.close()
         self.named.clear()
         self.served.close()
 
-    def _forget_idle(self) -> None:
-        """Close named talks that nobody went on with, and the oldest where there are too many; never one that runs."""
+    def _begun(self, key: Key, place: tuple[str, str], policy: Policy | None) -> Named:
+        tags, made = {"tenant": key.tenant, "key": key.name, "talk": place[1]}, list[Named]()
+
+        def ask(question: Question) -> str | None:
+            return self.inbox.ask(key.tenant, place[1], question, lambda: self.draining or made[0].gone())
+
+        made.append(Named(self.served.begin(policy, tags, ask), *place, policy.name if policy else ""))
+        return made[0]
+
+    def _make_room(self, tenant: str) -> None:
+        """Close talks that nobody went on with, and the tenant's idle longest where it has too many; never one that runs or
+        is stopped, for a stop holds until a person says otherwise."""
         now = time.monotonic()
+        mine = sum(n.tenant == tenant for n in self.named.values())
         for place, named in list(self.named.items()):
-            old = now - named.used > self.limits.idle or len(self.named) >= self.limits.talks
-            if old and not named.talk.stopped and named.lock.acquire(blocking=False):
+            idle = now - named.used > self.limits.idle
+            if not idle and not (named.tenant == tenant and mine >= self.limits.talks):
+                continue
+            if not named.talk.stopped and named.lock.acquire(blocking=False):
                 del self.named[place]
                 named.lock.release()
                 named.talk.close()
+                mine -= named.tenant == tenant
+        if mine >= self.limits.talks:
+            raise RefusedError(429, f"{mine} sessions of this tenant run or are stopped: reset some", param="affect.session", code="too_many_sessions", headers={"Retry-After": "60"})  # fmt: skip
 
     def _gauges(self) -> None:
         self.metrics.running.set(self.admission.busy)

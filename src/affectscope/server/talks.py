@@ -61,7 +61,7 @@ class GuardedTalk:
     ) -> Iterator[Piece]:
         """See :class:`Talk`."""
         session = self.guarded.session
-        session.sampling, session.logprobs, session.each = sampling, logprobs, each
+        session.sampling, session.logprobs, session.each, session.total = sampling, logprobs, each, True
         return session.stream(messages)
 
     @property

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from affectscope.suites.sycophancy.frontier import SCORES, UNREAD, Episodes, Estimate, Measure, Part
 
 LEVEL = 0.05
+MOST_TIMES = 100
+"""Beyond so many times the episodes their number is not told: it is a guess at a run that nobody will make."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def _needed(measure: Measure, arm: str, change: Estimate, high: float, delta: fl
     if change.value is None or change.value >= delta:
         return f"{now} episodes an arm cannot tell this from chance, and more will not help if the change stays"
     times = ((high - change.value) / (delta - change.value)) ** 2
+    if times > MOST_TIMES:
+        return f"more than {MOST_TIMES} times as many episodes as {now} an arm are needed"
     return f"about {math.ceil(now * times)} episodes an arm are needed, and there are {now}"
 
 
