@@ -20,10 +20,6 @@ from affectscope.validation.statistics import cluster_interval
 
 HEAD = (Path(__file__).with_name("results.head.md")).read_text(encoding="utf-8")
 Told = Mapping[str, Any]
-CONTROLS = ("random:", "unrelated:")
-"""Arms of one control direction by itself."""
-MOST_FEW = 5
-"""Single control directions below which none is told of."""
 
 
 def page(runs: Path) -> str:
@@ -81,12 +77,11 @@ def learned(told: Told) -> list[str]:
 
 
 def rates(told: Told) -> list[str]:
-    """Rates by arm, a table a cell. Control directions each by itself stand under the contrasts, where they belong together."""
+    """Rates by arm, a table a cell."""
     lines = []
-    every = [row for row in told["rows"] if not row["arm"].startswith(CONTROLS)]
-    for cell in dict.fromkeys(row["cell"] for row in every):
-        rows = sorted((r for r in every if r["cell"] == cell), key=lambda r: rank(r["arm"]))
-        if not any(row["rate"][0] for row in rows) and len(every) > 20:
+    for cell in dict.fromkeys(row["cell"] for row in told["rows"]):
+        rows = sorted((r for r in told["rows"] if r["cell"] == cell), key=lambda r: rank(r["arm"]))
+        if not any(row["rate"][0] for row in rows) and len(told["rows"]) > 20:
             most = max(row["rate"][2] for row in rows)
             lines += [f"**{cell}**: none in any of {len(rows)} arms (each at most {most:.0%} at 95 %).\n"]
             continue
@@ -198,7 +193,6 @@ def contrasts(folder: Path, harmful: frozenset[str]) -> list[str]:
     for e in map(json.loads, (folder / "impossible-code.jsonl").read_text(encoding="utf-8").splitlines()):
         by.setdefault(e["arm"], {})[e["scenario"], e["seed"]] = e["outcome"] in harmful
         clusters[e["scenario"]] = e["cluster"]
-    whole: dict[tuple[str, float], float] = {}
     lines = ["From a dose away to an equal dose toward, both forms together, 95 % over tasks:\n", "| direction | dose | tasks | rate away | rate toward | change, points |", "|---|---|---|---|---|---|"]  # fmt: skip
     for name, size, arm in sorted({(*found, arm) for arm in by if (found := dose(arm)) is not None and found[1] > 0}):
         away = next((a for a in by if dose(a) == (name, -size)), None)
@@ -212,26 +206,7 @@ def contrasts(folder: Path, harmful: frozenset[str]) -> list[str]:
             tasks = np.array([clusters[s] for s, _ in keys])
             change = [100 * v for v in cluster_interval(rates[1] - rates[0], tasks)]
             lines.append(f"| {called} | {size:g} | {len(set(tasks))} | {rates[0].mean():.0%} | {rates[1].mean():.0%} | {change[0]:+.0f} [{change[1]:+.0f}, {change[2]:+.0f}] |")  # fmt: skip
-            if called == name:
-                whole[name, size] = change[0]
-    return [*lines, "", *among_controls(whole)] if len(lines) > 3 else []
-
-
-def among_controls(whole: Mapping[tuple[str, float], float]) -> list[str]:
-    """How often a control direction, each by itself on all tasks, moves the rate as far as a concept does, either way."""
-    lines = []
-    for size in sorted({size for _, size in whole}):
-        controls = [abs(v) for (name, s), v in whole.items() if s == size and name.startswith(CONTROLS)]
-        concepts = {n: v for (n, s), v in whole.items() if s == size and not n.startswith((*CONTROLS, "random", "unrelated")) and "@" not in n}  # fmt: skip
-        if len(controls) < MOST_FEW or not concepts:
-            continue
-        spread = ", ".join(f"{v:.0f}" for v in sorted(controls, reverse=True))
-        told = []
-        for name, value in sorted(concepts.items()):
-            count = sum(c >= abs(value) for c in controls)
-            told.append(f"{name} ({value:+.0f}) farther than {len(controls) - count} of them, p {(1 + count) / (1 + len(controls)):.2f}")  # fmt: skip
-        lines.append(f"Of {len(controls)} single control directions at {size:g}, each on all tasks, either way: {spread} points. Moved {'; '.join(told)}.\n")  # fmt: skip
-    return lines
+    return [*lines, ""] if len(lines) > 3 else []
 
 
 def _plain(path: Path) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def serve(
         served = Served(loaded, found, limits, chosen, slots=slots, kept=kept, canaries=canaries)
     state = State(served, known, Limits(longest=max_tokens, waiting=queue, per_minute=rate))
     promise = f", alarms at {served.calibration.alpha:g} a conversation" if served.calibration else ""
-    said = {"guarded": f"guarded by {', '.join(served.policies)}{promise}", "watched": "read, not guarded: give --calibration for alarms and a policy", "plain": "not read"}  # fmt: skip
+    said = {"guarded": f"guarded by {', or on request by '.join(served.policies)}{promise}", "watched": "read, not guarded: give --calibration for alarms and a policy", "plain": "not read"}  # fmt: skip
     say(f"{served.name}: {said[served.grade]}")
     serve_app(state, host, port, tls_certificate, tls_key)
 
