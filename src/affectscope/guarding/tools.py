@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _TAGGED = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+TOLD = 'To use a tool, answer with {"name": ..., "arguments": {...}} and nothing else. Tools:'
+"""What stands before a list of tools."""
 LONGEST = 20_000
 """Characters of a tool's answer that reach the model."""
 
@@ -44,7 +46,7 @@ def call_in(reply: str) -> Call | None:
 
 def described(tools: Mapping[str, Callable[..., Any]]) -> str:
     """What the model is told of its tools, for models whose templates do not tell it themselves."""
-    lines = ['To use a tool, answer with {"name": ..., "arguments": {...}} and nothing else. Tools:']
+    lines = [TOLD]
     for name, tool in tools.items():
         about = (inspect.getdoc(tool) or "").split("\n")[0]
         lines.append(f"- {name}{inspect.signature(tool)}: {about}")

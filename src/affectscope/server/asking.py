@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Sampling
+from affectscope.guarding.tools import TOLD
 from affectscope.models.chat import tokenize
 from affectscope.server.bodies import writable
 from affectscope.server.errors import RefusedError
@@ -92,7 +93,7 @@ def _with_tools(messages: list[Message], tools: Sequence[Tool]) -> tuple[Message
     """What the model is told of its tools, behind the system's words; in ours, for many templates know none."""
     if not tools:
         return tuple(messages)
-    lines = ['To use a tool, answer with {"name": ..., "arguments": {...}} and nothing else. Tools:']
+    lines = [TOLD]
     for tool in tools:
         schema = json.dumps(tool.function.parameters or {}, ensure_ascii=False)
         lines.append(f"- {tool.function.name}: {tool.function.description} Arguments: {schema}")

@@ -19,7 +19,7 @@ from affectscope.server.asking import Asked
 from affectscope.server.deltas import Assembler, Delta
 from affectscope.server.errors import RefusedError
 from affectscope.server.floor import retracts
-from affectscope.server.replies import Each, Reply
+from affectscope.server.replies import Each, LeftError, Reply
 from affectscope.server.schema import VERSION
 from affectscope.server.state import Named, State
 
@@ -132,7 +132,8 @@ class Choice:
         assert self._named is not None
         talk, metrics = self._named.talk, self.state.metrics
         try:
-            finished = self.assembler.finished or ("left" if error is None else type(error).__name__)
+            left = error is None or isinstance(error, LeftError)
+            finished = self.assembler.finished or ("left" if left else type(error).__name__)
             made = talk.trace(finished, (self._began, time.time()), self._since)
             if made is not None and self.state.served.kept.store is not None and len(made):
                 try:

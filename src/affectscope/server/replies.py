@@ -127,14 +127,9 @@ class Reply(Generic[Item]):
         self._wake()
 
     def _finish(self, item: object) -> None:
-        until = time.monotonic() + PATIENCE
-        while not self._left.is_set() and time.monotonic() < until:
-            try:
-                self._queue.put(item, timeout=_LOOK)
-                break
-            except queue.Full:
-                continue
-        self._wake()
+        with suppress(LeftError):
+            self._put(item)
+        self._wake()  # also a reader that was given up
 
     def _wake(self) -> None:
         try:
