@@ -95,7 +95,10 @@ def json_text(value: object, indent: int | None = None) -> str:
             return {key: finite(inner) for key, inner in item.items()}
         return [finite(inner) for inner in item] if isinstance(item, list | tuple) else item
 
-    return json.dumps(finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    try:  # nearly everything is finite, and walking through it in Python takes longer than writing it
+        return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def _umask() -> int:

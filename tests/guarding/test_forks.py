@@ -45,14 +45,18 @@ def test_words_put_in_are_read_beside_no_words_and_words_that_say_nothing(parts)
         "plain_tokens": [5, 5],
         "acted_tokens": [2, 2],
         "control_tokens": [2, 2],
+        "plain_z": [[round(4 * EXACT)] * 5] * 2,
+        "acted_z": [[round(3 * EXACT)] * 2, [round(2 * EXACT)] * 2],
+        "control_z": [[round(1 * EXACT)] * 2, [round(0.5 * EXACT)] * 2],
     }
     assert [fork.seed for fork in engine.forks] == [11, 12]
     said = [(script.request.messages, script.request.sampling) for script in engine.begun[1:]]
     short = {seed: Sampling(temperature=0.5, max_tokens=LONGEST, seed=seed) for seed in (11, 12)}
     assert said == [(ACTED, short[11]), (ACTED, short[12]), (SAID, short[11]), (SAID, short[12])]
     brief = Sampling(max_tokens=3)
-    pairs(engine, begun(engine, 3), watching, row, branches[:1], brief, [5])
+    told = pairs(engine, begun(engine, 3), watching, row, branches[:1], brief, [5], texts=True)
     assert engine.begun[-1].request.sampling == Sampling(max_tokens=3, seed=5)
+    assert len(told["plain_text"]) == len(told["acted_text"]) == 1
 
 
 def test_a_dose_is_given_to_forks_of_the_same_past(parts):

@@ -14,6 +14,10 @@ from affectscope.engines.base import Steering
 from affectscope.errors import AffectscopeError
 from affectscope.vectors.artefact import ConceptVectors
 
+BY_HAND = "by hand"
+"""In the place of a rule's name: a dose that a person gives."""
+_FOR_GOOD = 1_000_000  # tokens
+
 
 @dataclass
 class _Dose:
@@ -40,7 +44,7 @@ class Dosing:
     """
 
     def __init__(self, vectors: ConceptVectors, layers: tuple[int, ...], s_max: float) -> None:
-        self._vectors, self._layers, self._s_max = vectors, layers, s_max
+        self._vectors, self._layers, self.s_max = vectors, layers, s_max
         self._doses: dict[str, _Dose] = {}
         self._given: tuple[tuple[str, float], ...] = ()
 
@@ -51,7 +55,7 @@ class Dosing:
             AffectscopeError: an unknown concept.
         """
         self._vectors.select([concept])
-        s = float(np.clip(s, -self._s_max, self._s_max))
+        s = float(np.clip(s, -self.s_max, self.s_max))
         self._doses[rule] = _Dose(concept, s, ramp, ttl)
         return {"dose": concept, "s_milli": round(1000 * s), "ramp": ramp, "ttl": ttl, "layers": list(self._layers)}
 
@@ -61,7 +65,7 @@ class Dosing:
 
     def copy(self) -> Dosing:
         """Another with the same doses, for a fork."""
-        other = Dosing(self._vectors, self._layers, self._s_max)
+        other = Dosing(self._vectors, self._layers, self.s_max)
         other._doses = {rule: replace(dose) for rule, dose in self._doses.items()}
         other._given = self._given
         return other
@@ -98,11 +102,25 @@ class Dosing:
             rows = self._vectors.vectors[place][self._vectors.select([concept for concept, _ in given])]
             add = np.array([s for _, s in given], dtype=np.float32) @ rows
             length = float(np.linalg.norm(add))
-            if length > self._s_max:
-                add = add * np.float32(self._s_max / length)
+            if length > self.s_max:
+                add = add * np.float32(self.s_max / length)
             adds[layer] = (add * self._vectors.mean_norm[place]).astype(np.float32)
         label = " ".join(f"{concept}{s:+.3f}" for concept, s in given)
         return Steering(adds, label)
+
+
+def by_hand(dosing: Dosing, concept: str, s: float) -> dict[str, object]:
+    """A person's dose: at full strength from the next token on, until another takes its place; 0 ends it. The ledger's entry.
+
+    Raises:
+        AffectscopeError: an unknown concept, or a strength beyond the cap: what a person asks for is not cut in silence.
+    """
+    if not abs(s) <= dosing.s_max:
+        raise AffectscopeError(f"a dose of {s:g} is beyond the cap of {dosing.s_max:g}: give one within it")
+    if s == 0:
+        dosing.release(BY_HAND)
+        return {"dose": "released"}
+    return dosing.begin(BY_HAND, concept, s, 1, _FOR_GOOD)
 
 
 def layers_for(vectors: ConceptVectors, read_layer: int, allow_contaminated: bool) -> tuple[int, ...]:

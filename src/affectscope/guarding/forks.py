@@ -42,15 +42,21 @@ def pairs(
     sampling: Sampling,
     seeds: Sequence[int],
     control: Branch | None = None,
+    texts: bool = False,
 ) -> dict[str, Any]:
-    """Held-out readings of a rule's concepts in each arm, in thousandths of an s.d., and their lengths in tokens.
+    """Held-out readings of a rule's concepts in each arm, in thousandths of an s.d.: means (``plain``), token by token
+    (``plain_z``), and lengths in tokens (``plain_tokens``).
 
     Args:
         row: the rule's weights over the monitor's concepts, ``[concepts]``.
         branches: one a seed, each used once.
         control: words that say nothing, where the action puts words in.
+        texts: keep what the forks wrote as well (``plain_text``).
     """
-    found: dict[str, Any] = {"seeds": list(seeds), "plain": [], "acted": [], "plain_tokens": [], "acted_tokens": []}
+    found: dict[str, Any] = {"seeds": list(seeds)}
+    kinds = ("", "_tokens", "_z", *(("_text",) if texts else ()))
+    for arm in ("plain", "acted", *(("control",) if control is not None else ())):
+        found |= {f"{arm}{kind}": [] for kind in kinds}
     for plain in generation.fork(len(seeds), seeds):
         _add(found, "plain", _values(plain, None, monitor, row))
     doses = [b for b in branches if b.dosing is not None]
@@ -60,7 +66,6 @@ def pairs(
         acted = fork or engine.generate(Request(branch.messages, replace(short, seed=seed)))
         _add(found, "acted", _values(acted, branch.dosing, monitor, row))
     if control is not None:
-        found |= {"control": [], "control_tokens": []}
         for seed in seeds:
             said = engine.generate(Request(control.messages, replace(short, seed=seed)))
             _add(found, "control", _values(said, None, monitor, row))
@@ -76,26 +81,30 @@ def effect(found: Mapping[str, Any], against: str = "plain") -> tuple[float, flo
     return bootstrap_mean(np.array([a - p for a, p in both]) / 1000)
 
 
-def _add(found: dict[str, Any], name: str, values: list[float]) -> None:
+def _add(found: dict[str, Any], name: str, read: tuple[list[float], str]) -> None:
+    values, text = read
     found[name].append(round(1000 * float(np.mean(values))) if values else None)
     found[f"{name}_tokens"].append(len(values))
+    found[f"{name}_z"].append([round(1000 * value) for value in values])
+    if f"{name}_text" in found:
+        found[f"{name}_text"].append(text)
 
 
-def _values(fork: Generation, dosing: Dosing | None, monitor: Monitor, row: np.ndarray) -> list[float]:
-    """The held-out reading at each token that the fork writes."""
-    watch, probe, found = monitor.episode(), monitor.read.probes.index(HELD_OUT), list[float]()
+def _values(fork: Generation, dosing: Dosing | None, monitor: Monitor, row: np.ndarray) -> tuple[list[float], str]:
+    """The held-out reading at each token that the fork writes, and what it wrote."""
+    watch, probe, found, text = monitor.episode(), monitor.read.probes.index(HELD_OUT), list[float](), ""
     place = 0
     for step in _dosed(fork, dosing):
         if not step.generated:
             continue
         units = watch.read(replace(step, position=place)).z[probe]
-        place += 1
+        place, text = place + 1, text + step.text
         if (units != MISSING).all():
             found.append(float(units @ row * STEP))
         if place >= LONGEST:
             fork.stop("long enough")
             break
-    return found
+    return found, text
 
 
 def _dosed(fork: Generation, dosing: Dosing | None) -> Iterator[Any]:

@@ -86,6 +86,7 @@ class Guarded:
             tool_seconds=more["tool_seconds"],
             stratum=stratum,
         )
+        self.session.fork_texts = more["keep_content"]
 
     def another(self, evidence: str | Path | None = None) -> Guarded:
         """Another conversation on the same engine, with a state of its own.

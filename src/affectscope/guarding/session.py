@@ -19,7 +19,7 @@ from uuid import uuid4
 from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Engine, Generation, Request, Sampling, TokenStep
 from affectscope.errors import AffectscopeError
-from affectscope.guarding.dosing import Dosing, layers_for
+from affectscope.guarding.dosing import BY_HAND, Dosing, by_hand, layers_for
 from affectscope.guarding.events import FAULTS, Answer, Fault, Time, Token, Tool, Turn
 from affectscope.guarding.forks import Branch, pairs
 from affectscope.guarding.ladder import LATCH, Act, Decision
@@ -114,6 +114,7 @@ class Session:
         turns: what the last reply answered: the messages (or plain text) given, and what actions and tools put behind them.
         total: the tokens that the sampling allows are for all replies of a turn together, not for each.
         logprobs: see :class:`~affectscope.engines.base.Request`.
+        fork_texts: record what counterfactual forks wrote, not only what was read in them.
         each: called with every reading once it was decided on; what it raises ends the reply and reaches whoever reads.
 
     Raises:
@@ -145,7 +146,7 @@ class Session:
         )
         self.conversation = Conversation(monitor, stratum)
         self.turns: list[Message] | str = []
-        self.total = False
+        self.total = self.fork_texts = False
         self.logprobs: int | None = None
         self.each: Callable[[Reading], None] | None = None
         limits = self.policy.limits
@@ -164,6 +165,15 @@ class Session:
     def reset(self, by: str) -> None:
         """A person opens a stopped session again."""
         self._tell(Answer(LATCH, "reset", by))
+
+    def dose(self, concept: str, s: float, by: str) -> None:
+        """A person steers: ``s`` of a concept in mean residual norms from the next token on; 0 ends it. Recorded, with who did.
+
+        Raises:
+            AffectscopeError: an unknown concept, or a strength beyond the policy's cap.
+        """
+        told = by_hand(self.dosing, concept, s)
+        self.recorder.effect(Act(BY_HAND, -1, "steer", "modify"), {"by": by, **told}, later=True)
 
     def stream(self, messages: Sequence[Message] | str) -> Iterator[Piece]:
         """Answer a conversation, or go on with a plain text, piece by piece. What goes on with a text is guarded as an answer
@@ -343,7 +353,17 @@ class Session:
             control = Branch(messages=(*turns[:-1], Message(options.role, NOTHING)))
         row = part.rule(act.rule).row(self.monitor.read.concepts)
         try:
-            found = pairs(self.engine, reply.generation, self.monitor, row, branches, self.sampling, seeds, control)
+            found = pairs(
+                self.engine,
+                reply.generation,
+                self.monitor,
+                row,
+                branches,
+                self.sampling,
+                seeds,
+                control,
+                self.fork_texts,
+            )
         except AffectscopeError as error:  # the forks did not fit; the action is taken all the same
             self.recorder.note(counterfactual=act.action, failed=str(error))
             return

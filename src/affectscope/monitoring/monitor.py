@@ -118,8 +118,8 @@ def monitor(
 class Watch:
     """One episode's readings and detector states.
 
-    ``peaks`` holds each rule's highest statistic so far, ``{rule: {stratum: peak}}``; ``generated`` counts the tokens that
-    the model wrote.
+    ``peaks`` holds each rule's highest statistic so far, ``{rule: {stratum: peak}}``, and ``levels`` the last one with its stratum,
+    ``{rule: (stratum, statistic)}``; ``generated`` counts the tokens that the model wrote.
     """
 
     def __init__(self, monitor: Monitor, stratum: str = ALL) -> None:
@@ -127,6 +127,7 @@ class Watch:
         self.readings: list[Reading] = []
         self.events: list[Event] = []
         self.peaks: dict[str, dict[str, float]] = {rule.name: {} for rule in monitor.rules}
+        self.levels: dict[str, tuple[str, float]] = {}
         self.generated = 0
         rows = [rule.row(monitor.read.concepts) for rule in monitor.rules]
         self._terms = [[(i, float(w)) for i, w in enumerate(row) if w] for row in rows]
@@ -171,7 +172,7 @@ class Watch:
         self.readings, self._next = kept, position
         self.generated = sum(r.step.generated for r in kept)
         self._states = [rule.detector.start() for rule in self.monitor.rules]
-        self.peaks = {rule.name: {} for rule in self.monitor.rules}
+        self.peaks, self.levels = {rule.name: {} for rule in self.monitor.rules}, {}
         for reading in kept:
             if (reading.z != MISSING).all():
                 self._statistics(reading.step, reading.z)
@@ -248,6 +249,7 @@ class Watch:
             peaks = self.peaks[rule.name]
             before = peaks.get(stratum, -np.inf)
             peaks[stratum] = max(before, statistic)
+            self.levels[rule.name] = (stratum, statistic)
             found.append((rule.name, stratum, before, statistic))
         return found
 

@@ -10,7 +10,7 @@ Pruning goes the other way: the rows first, then the files. So a row without its
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from affectscope.errors import AffectscopeError
 from affectscope.monitoring import store_readings as files
 from affectscope.monitoring.store_database import Place, connect, one_line, place_of, writing
-from affectscope.monitoring.store_filters import conditions
+from affectscope.monitoring.store_filters import conditions, happened
 from affectscope.monitoring.store_prune import Pruned, prune
 from affectscope.monitoring.store_rows import Row, check, events_of, row_of
 from affectscope.monitoring.store_schema import EventRow, LayoutRow, StoreRow, TraceRow, from_json, layout_of
@@ -161,6 +161,9 @@ class Store:
         concept: str | None = None,
         finished: str | None = None,
         tag: Mapping[str, str] | None = None,
+        rules: Sequence[str] | None = None,
+        action: str | None = None,
+        before: int | None = None,
         limit: int | None = None,
     ) -> tuple[Row, ...]:
         """Rows of the traces that fit all filters, the last saved first.
@@ -171,14 +174,26 @@ class Store:
             concept: those that read this concept.
             finished: why the episode ended, exactly.
             tag: those that carry all of these.
+            rules: those in which one of these rules was in alarm.
+            action: those in which it was taken.
+            before: those saved before the one of this ``number``: the next page.
             limit: at most so many rows.
         """
         names = list(Row.__dataclass_fields__)
         wanted = select(*(getattr(TraceRow, name) for name in names)).order_by(TraceRow.number.desc()).limit(limit)
-        fits = conditions(self._engine.dialect.name, since, until, alarm, concept, finished, tag or {})
+        dialect = self._engine.dialect.name
+        fits = conditions(dialect, since, until, alarm, concept, finished, tag or {}, rules, action, before)
         with one_line(self.place.name), self._engine.connect() as connection:
             found = connection.execute(wanted.where(*fits)).all()
         return tuple(Row(**{**row._mapping, "tags": from_json(row.tags)}) for row in found)
+
+    def happened(self, tag: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
+        """How often each rule was in alarm and each action was taken, in traces that carry ``tag``: ``{kind: {name: count}}``."""
+        found: dict[str, dict[str, int]] = {"alarm": {}, "action": {}}
+        with one_line(self.place.name), self._engine.connect() as connection:
+            for kind, name, count in connection.execute(happened(self._engine.dialect.name, tag or {})):
+                found[kind][name] = count
+        return found
 
     def query(self, sql: str) -> pa.Table:
         """The answer of DuckDB to one SELECT over all traces: see ``store_query.py`` for the views.

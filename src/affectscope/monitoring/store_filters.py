@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import JSON, ColumnElement, cast, column, exists, func, select
+from sqlalchemy import JSON, ColumnElement, Executable, cast, column, exists, func, select
 
-from affectscope.monitoring.store_schema import LayoutRow, TraceRow
+from affectscope.monitoring.store_schema import EventRow, LayoutRow, TraceRow
 
 
 def conditions(
@@ -17,9 +17,18 @@ def conditions(
     concept: str | None,
     finished: str | None,
     tag: Mapping[str, str],
+    rules: Sequence[str] | None = None,
+    action: str | None = None,
+    before: int | None = None,
 ) -> list[ColumnElement[bool]]:
     """One condition for each filter that is not None; see ``Store.list``."""
     found: list[ColumnElement[bool]] = []
+    if before is not None:
+        found.append(TraceRow.number < before)
+    if rules is not None:
+        found.append(_has(dialect, "alarm", "rule", rules))
+    if action is not None:
+        found.append(_has(dialect, "action", "act", (action,)))
     if since is not None:
         found.append(TraceRow.started >= since)
     if until is not None:
@@ -31,6 +40,31 @@ def conditions(
     if concept is not None:
         found.append(_reads(dialect, concept))
     return found + [_carries(dialect, key, value) for key, value in tag.items()]
+
+
+def happened(dialect: str, tag: Mapping[str, str]) -> Executable:
+    """How often each rule was in alarm and each action was taken, in traces that carry ``tag``: kind, name, count."""
+    rule, act = detail(dialect, "rule"), detail(dialect, "act")
+    name = func.coalesce(act, rule, "")
+    mine = select(TraceRow.id).where(*(_carries(dialect, key, value) for key, value in tag.items()))
+    wanted = select(EventRow.kind, name, func.count()).where(EventRow.kind.in_(("alarm", "action")))
+    return wanted.where(EventRow.trace.in_(mine)).group_by(EventRow.kind, name)
+
+
+def detail(dialect: str, key: str) -> ColumnElement[str]:
+    """One entry of an event's detail, as text."""
+    if dialect == "postgresql":
+        return func.json_extract_path_text(cast(EventRow.detail, JSON), key)
+    return func.json_extract(EventRow.detail, f"$.{key}")
+
+
+def _has(dialect: str, kind: str, key: str, among: Sequence[str]) -> ColumnElement[bool]:
+    """Whether it holds an event of a kind whose detail names one of these."""
+    return exists(
+        select(EventRow.trace).where(
+            EventRow.trace == TraceRow.id, EventRow.kind == kind, detail(dialect, key).in_(among)
+        )
+    )
 
 
 def _reads(dialect: str, concept: str) -> ColumnElement[bool]:
