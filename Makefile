@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 STAMP  := $(VENV)/.installed
+CLIENTS := .clients/.installed
 
-.PHONY: help setup demo organism test long check bench peers mutants docs clean
+.PHONY: help setup demo organism clients test long check bench peers mutants docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -25,7 +26,16 @@ demo: setup ## Map the emotion vectors of the bundled model and leave a report i
 organism: setup ## Train the model organism (an adapter that games tests when it is pressed) into ./organism (half an hour)
 	$(BIN)/python -m affectscope.suites.organism.train --out organism
 
-test: setup ## Install what tests need (Chromium, PostgreSQL, Prometheus and bubblewrap from Debian too) and run the checks and every test
+clients: $(CLIENTS) ## Other people's clients that the server is tested with: Node's in place, LangChain and LiteLLM in .clients
+
+$(CLIENTS): tests/server/clients/requirements.txt tests/server/clients/package-lock.json | $(STAMP)
+	@command -v npm >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null)
+	cd tests/server/clients && npm ci --silent --no-audit --no-fund
+	rm -rf .clients
+	$(PIP) --no-deps --target .clients --requirement tests/server/clients/requirements.txt
+	@touch $@
+
+test: setup clients ## Install what tests need (Chromium, PostgreSQL, Prometheus, bubblewrap and Node from Debian too) and run the checks and every test
 	@command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null)
 	@command -v bwrap >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bubblewrap libseccomp2 >/dev/null)

@@ -193,7 +193,7 @@ def public(
 
 
 def verify(
-    evidence: Annotated[Path, typer.Argument(help="A file of evidence.")],
+    evidence: Annotated[Path, typer.Argument(help="A file of evidence, or a server's log of control calls.")],
     pubkey: Annotated[
         Path | None, typer.Option(help="Public key that must have signed; the file's own when not given.")
     ] = None,
@@ -203,7 +203,17 @@ def verify(
     """Check a file of evidence: the chain, the signatures, and every decision again. Exit code 2 names the first line that fails."""
     from affectscope.guarding.keys import load_public
     from affectscope.guarding.verify import verify as run
+    from affectscope.server.control_log import is_control_log, verify_control_log
 
+    if is_control_log(evidence):
+        held, failed = verify_control_log(evidence)
+        said = f"{evidence}: {held} control calls, " + (
+            "every line holds" if failed is None else f"FAILS at line {failed}"
+        )
+        show({"lines": held, "failed": failed, "ok": failed is None}, as_json, said)
+        if failed is not None:
+            raise typer.Exit(2)
+        return
     found = run(evidence, load_public(pubkey) if pubkey else "", checkpoints)
     lines = [
         f"{evidence}: {found.lines} lines, {found.decisions} decisions replayed, {found.acts} effects, {found.checkpoints} checkpoints"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,13 @@ from affectscope.terminal import Progress, say
 
 if TYPE_CHECKING:
     from affectscope.guarding.keys import Keys
+    from affectscope.integrations.telemetry import Telemetry
     from affectscope.models.load import Model
     from affectscope.monitoring.calibration import Calibration
     from affectscope.server.api_keys import ApiKeys
+    from affectscope.server.served import Served
+    from affectscope.server.state import Limits, State
+    from affectscope.server.upstream import Upstream
     from affectscope.vectors.artefact import ConceptVectors
 
 api_keys = typer.Typer(name="api-keys", help="Keys of a server's users: add, list, revoke.", no_args_is_help=True)
@@ -49,6 +54,12 @@ def serve(
     queue: Annotated[int, typer.Option(min=0, help="Replies that may wait; more get 429.")] = 64,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one reply.")] = 1024,
     rate: Annotated[int, typer.Option(min=0, help="Requests a minute of one key; 0: no limit.")] = 0,
+    pins: Annotated[Path | None, typer.Option(help="File of hashes: written at the first start, and a start with other files is refused.")] = None,
+    control_log: Annotated[Path | None, typer.Option(help="Gets a chained line for each control call.  [default: control.jsonl beside the readings]")] = None,
+    report: Annotated[Path | None, typer.Option(help="Page or folder of `affectscope audit`, shown on the dashboard.")] = None,
+    otlp: Annotated[str, typer.Option("--otlp", envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="Base URL of an OpenTelemetry collector (OTLP over HTTP), which is told of requests, never of texts.")] = "",
+    upstream: Annotated[str | None, typer.Option("--upstream", envvar="AFFECTSCOPE_UPSTREAM", help="Base URL of another engine with OpenAI's API: its replies pass, and MODEL reads their text. Its key: AFFECTSCOPE_UPSTREAM_KEY.")] = None,
+    upstream_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte from it, after which an answer is given up.")] = 600.0,
     keep_content: Annotated[bool, typer.Option("--keep-content", help="Keep what was said in traces and evidence.")] = False,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; with --tls-key.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
@@ -60,15 +71,18 @@ def serve(
     """Serve a model with OpenAI's API; every reply is read, and guarded where there is a calibration."""
     from affectscope.guarding.policy import load_policy
     from affectscope.monitoring.store import Store
+    from affectscope.server.rereading import Proxied
     from affectscope.server.run import serve_app
     from affectscope.server.served import Kept, Served
-    from affectscope.server.state import Limits, State
+    from affectscope.server.state import Limits
     from affectscope.vectors.artefact import load_vectors
 
     if (tls_certificate is None) != (tls_key is None):
         raise AffectscopeError("TLS needs both --tls-certificate and --tls-key")
     if not _loopback(host) and keys is None:
         raise AffectscopeError(f"{host} can be reached from elsewhere: give --keys, made by `affectscope api-keys add`")
+    telemetry = _telemetry(otlp)
+    behind = _upstream(upstream, upstream_timeout, policy or [], evidence, bare)
     limits = _limits(calibration, policy or [], evidence, bare)
     if vectors is not None and not bare:
         load_vectors(vectors)  # a wrong file is told before a model is loaded
@@ -80,11 +94,22 @@ def serve(
         with Progress() as progress:
             found = _vectors(vectors, loaded, progress)
         kept = Kept(Store.open(db, readings=readings), evidence, _evidence_keys(evidence), keep_content)
-        chosen = [load_policy(p) for p in (policy or (["cautious"] if limits is not None else []))]
-        served = Served(loaded, found, limits, chosen, slots=slots, kept=kept, canaries=canaries)
-    state = State(served, known, Limits(longest=max_tokens, waiting=queue, per_minute=rate))
+        acting = ["cautious"] if limits is not None and behind is None else []
+        chosen = [load_policy(p) for p in policy or acting]
+        if behind is None:
+            served = Served(loaded, found, limits, chosen, slots=slots, kept=kept, canaries=canaries)
+        else:
+            served = Proxied(behind, loaded, found, limits, chosen, slots=slots, kept=kept, canaries=canaries)
+    state = _state(served, known, Limits(longest=max_tokens, waiting=queue, per_minute=rate), pins, control_log, report)
+    state.telemetry = telemetry
     promise = f", alarms at {served.calibration.alpha:g} a conversation" if served.calibration else ""
     said = {"guarded": f"guarded by {', or on request by '.join(served.policies)}{promise}", "watched": "read, not guarded: give --calibration for alarms and a policy", "plain": "not read"}  # fmt: skip
+    if behind is not None:
+        if otlp:
+            say("--otlp is told nothing of requests in front of another engine")
+        said["watched"] = f"reads the text of {behind.url}, whose own state it cannot see" + (
+            ", alarms without a promised rate" if limits else ""
+        )
     say(f"{served.name}: {said[served.grade]}")
     serve_app(state, host, port, tls_certificate, tls_key)
 
@@ -139,6 +164,43 @@ def _keys(given: Path | None) -> ApiKeys:
     return ApiKeys(place)
 
 
+def _state(
+    served: Served, keys: ApiKeys, limits: Limits, pins: Path | None, control_log: Path | None, report: Path | None
+) -> State:
+    """What the application runs on, its files checked; the served model is let go where one of them is wrong."""
+    from affectscope.server.control_log import ControlLog
+    from affectscope.server.pins import require_pins
+    from affectscope.server.state import State
+
+    try:
+        if pins is not None:
+            require_pins(pins, served.hashes)
+        page = report / "report.html" if report is not None and report.is_dir() else report
+        if page is not None and not page.is_file():
+            raise AffectscopeError(f"there is no report {page}: make one with `affectscope audit`")
+        store = served.kept.store
+        place = control_log or (store.place.readings.parent / "control.jsonl" if store is not None else None)
+        return State(served, keys, limits, ControlLog(place), page)
+    except AffectscopeError:
+        served.close()
+        raise
+
+
+def _telemetry(endpoint: str) -> Telemetry:
+    """Who is told of requests: the collector at an address, or nobody."""
+    if not endpoint:
+        from affectscope.integrations.telemetry import Telemetry
+
+        return Telemetry()
+    try:
+        from affectscope.integrations.opentelemetry import OpenTelemetry
+    except ModuleNotFoundError as error:
+        raise AffectscopeError(
+            "--otlp needs OpenTelemetry's exporter, which is not installed: pip install 'affectscope[otel]'"
+        ) from error
+    return OpenTelemetry(endpoint)
+
+
 def _loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -177,6 +239,25 @@ def _limits(calibration: Path | None, policies: list[str], evidence: Path | None
     if evidence is not None:
         raise AffectscopeError("evidence is of guarded sessions: give -c, a calibration")
     return None
+
+
+def _upstream(
+    url: str | None, seconds: float, policies: list[str], evidence: Path | None, bare: bool
+) -> Upstream | None:
+    """The engine behind, and that nothing else is asked for that it cannot give."""
+    if url is None:
+        return None
+    from affectscope.guarding.policy import load_policy
+    from affectscope.server.rereading import require_observing
+    from affectscope.server.upstream import Upstream, key_in
+
+    if bare:
+        raise AffectscopeError("--upstream is there for the reading, and --bare reads nothing: leave one of them out")
+    if evidence is not None:
+        raise AffectscopeError("evidence is of guarded sessions, and the engine behind --upstream cannot be guarded: leave --evidence out")  # fmt: skip
+    for policy in policies:
+        require_observing(load_policy(policy))
+    return Upstream(url, key_in(os.environ), seconds)
 
 
 def _evidence_keys(evidence: Path | None) -> Keys | None:

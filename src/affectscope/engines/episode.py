@@ -50,6 +50,7 @@ class Episode:
     taken: float = field(default_factory=time.monotonic)  # when a step was last taken
     wanted: bool = True  # whoever reads it has taken everything and asks for more
     reply: str = ""
+    given: bool = False  # another wrote the reply: its tokens come from outside, and none is drawn
     phase: str = ""  # of the reply's next tokens, once it is sure
     finished: str = ""
     error: BaseException | None = None  # what ended it, for its reader
@@ -63,6 +64,8 @@ class Episode:
     @property
     def ready(self) -> bool:
         """Whether it may run. With ``ahead`` 0 only when its reader asks: until then what it decides comes first."""
+        if self.given and self.cached == len(self.ids):
+            return False
         return len(self.queue) <= self.request.ahead if self.request.ahead else self.wanted
 
     def dosed(self, start: int, stop: int) -> list[tuple[int, int, Steering]]:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 
-from affectscope.engines.base import Request, TokenStep
+from affectscope.engines.base import TokenStep
 from affectscope.engines.episode import Episode
 from affectscope.engines.local import LocalGeneration
 from affectscope.engines.readout import Readout
@@ -41,15 +41,15 @@ class RunningEngine(TransformersEngine):
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
-    def generate(self, request: Request) -> LocalGeneration:
-        """Begin an episode; see :class:`affectscope.engines.base.Engine`.
+    def enter(self, episode: Episode) -> LocalGeneration:
+        """Put an episode behind those that wait.
 
         Raises:
-            AffectscopeError: the engine is closed, or the prompt does not fit.
+            AffectscopeError: the engine is closed.
         """
         if self._closed:
             raise AffectscopeError("the engine is closed: start another")
-        found = super().generate(request)
+        found = super().enter(episode)
         with self.changed:
             self.changed.notify_all()
         return found
@@ -106,7 +106,8 @@ class RunningEngine(TransformersEngine):
             return False
         until = time.monotonic() + max(self._gather, self._took)
         while not self._closed:
-            undecided = {e.id for e in self._slots if e is not None and not e.ready} - self._late
+            # What another writes comes when it comes: nobody decides there, and nobody waits for it.
+            undecided = {e.id for e in self._slots if e is not None and not (e.ready or e.given)} - self._late
             left = until - time.monotonic()
             if not undecided:
                 return True

@@ -71,7 +71,10 @@ class TransformersEngine:
 
     def generate(self, request: Request) -> LocalGeneration:
         """Begin an episode; see :class:`affectscope.engines.base.Engine`."""
-        episode = begin(self.model, request)
+        return self.enter(begin(self.model, request))
+
+    def enter(self, episode: Episode) -> LocalGeneration:
+        """Put an episode of which nothing is run yet behind those that wait."""
         with self.lock:
             self._waiting.append(episode)
         return self._handle(episode)

@@ -220,6 +220,8 @@ def parse(text: str, name: str = "policy") -> Policy:
         raise AffectscopeError(
             f"{name}, {where}: {getattr(error, 'problem', None) or 'no YAML'}; correct it"
         ) from error
+    except (ValueError, AttributeError, RecursionError) as error:  # an odd date, number or depth
+        raise AffectscopeError(f"{name}: it holds a value that cannot be read ({error}); correct it") from error
     if not isinstance(values, dict):
         raise AffectscopeError(f"{name}, line 1, column 1: a policy is a mapping that begins with `format: {FORMAT}`")
     try:

@@ -89,6 +89,12 @@ class ApiKeys:
                 found = key
         return found
 
+    def named(self, name: str) -> Key | None:
+        """The key of a name, or None where there is none any more, or it has expired."""
+        self._refresh()
+        now = time.time()
+        return next((k for k in self._keys if k.name == name and (not k.expires or now < k.expires)), None)
+
     def list(self) -> tuple[Shown, ...]:
         """What may be shown of them."""
         self._refresh()

@@ -15,9 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from affectscope.errors import AffectscopeError
-from affectscope.server import routes_affect, routes_openai
+from affectscope.server import (
+    routes_affect,
+    routes_history,
+    routes_live,
+    routes_openai,
+    routes_proxy,
+    routes_ui,
+    routes_vectors,
+)
 from affectscope.server.errors import RefusedError, body
 from affectscope.server.gate import Gate
+from affectscope.server.openapi import describe
 from affectscope.server.state import State
 
 _LOOK = 0.1
@@ -30,6 +39,8 @@ def build(state: State) -> FastAPI:
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await drain(state)
+        if state.served.upstream is not None:
+            await state.served.upstream.close()
 
     app = FastAPI(
         title="affectscope",
@@ -38,10 +49,15 @@ def build(state: State) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,  # it would lead to whichever host the request named
+        # FastAPI's own would send addresses, and what errors say: anybody's text.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.affect = state
-    app.include_router(routes_openai.router)
-    app.include_router(routes_affect.router)
+    openai = routes_openai if state.served.upstream is None else routes_proxy
+    for part in (openai, routes_affect, routes_history, routes_live, routes_vectors, routes_ui):
+        app.include_router(part.router)
+    describe(app)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(AffectscopeError, _bad)
     app.add_exception_handler(RequestValidationError, _invalid)

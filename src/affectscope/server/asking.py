@@ -10,7 +10,7 @@ from affectscope.concepts.neutral import Message
 from affectscope.engines.base import Sampling
 from affectscope.guarding.tools import TOLD
 from affectscope.models.chat import tokenize
-from affectscope.server.bodies import writable
+from affectscope.server.bodies import strict, writable
 from affectscope.server.errors import RefusedError
 from affectscope.server.schema import Affect, ChatMessage, ChatRequest, CompletionRequest, Tool
 from affectscope.server.served import Served
@@ -79,7 +79,7 @@ def _message(given: ChatMessage) -> Message:
     text = given.text
     for call in given.tool_calls or ():
         try:
-            arguments = json.loads(call.function.arguments or "{}")
+            arguments = strict(call.function.arguments or "{}")
             if not writable(arguments):
                 raise ValueError("half a character")
         except (ValueError, RecursionError) as error:

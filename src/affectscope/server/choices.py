@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from affectscope.errors import AffectscopeError
+from affectscope.integrations.telemetry import Call
 from affectscope.monitoring.monitor import Reading
 from affectscope.monitoring.trace import MISSING, restore
 from affectscope.server.admission import Ticket
@@ -22,21 +23,26 @@ from affectscope.server.floor import retracts
 from affectscope.server.replies import Each, LeftError, Reply
 from affectscope.server.schema import VERSION
 from affectscope.server.state import Named, State
+from affectscope.server.telling import ended
 
 
 @dataclass
 class Choice:
-    """A reply that is wanted and how it went. ``columns`` are the concepts that were asked for, in the monitor's order."""
+    """A reply that is wanted and how it went. ``columns`` are the concepts that were asked for, in the monitor's order; ``told`` is
+    the request that it is choice ``index`` of, for telemetry."""
 
     state: State
     key: Key
     asked: Asked
     ticket: Ticket
     columns: Sequence[int] = ()
+    told: Call = field(default_factory=Call)
+    index: int = 0
     assembler: Assembler = field(init=False)
     trace: str = ""
     prompt: int = 0  # prompt tokens that were read
     tokens: int = 0  # tokens that the model wrote, also those that were taken back
+    moments: dict[int, float] = field(default_factory=dict)  # when each of them was read, by position
     _named: Named | None = None
     _last: Reading | None = None
     _first: float = 0.0
@@ -59,9 +65,11 @@ class Choice:
         async with self.ticket:
             affect = self.asked.affect
             self._named = self.state.talk(self.key, affect.session if affect else "", affect.policy if affect else "")
-            if why := self._named.talk.stopped:
+            try:
+                self._prepare()
+            except BaseException:
                 self.state.done(self._named)
-                raise RefusedError(403, f"the session is stopped ({why}): a person must reset it", param="affect.session", code="session_stopped")  # fmt: skip
+                raise
             self._began = time.time()
             reply = Reply(self._work, self._at_end, f"reply {self._named.name[:12]}")
             self._named.gone = lambda: reply.left
@@ -74,6 +82,25 @@ class Choice:
             finally:
                 reply.leave()
                 await reply.ended()
+
+    def _prepare(self) -> None:
+        """Before the model runs: whether it may, and a dose by hand.
+
+        Raises:
+            RefusedError: the session is stopped, or the dose is none that can be given.
+        """
+        assert self._named is not None
+        talk, steer = self._named.talk, self.asked.affect.steer if self.asked.affect else None
+        if why := talk.stopped:
+            raise RefusedError(403, f"the session is stopped ({why}): a person must reset it", param="affect.session", code="session_stopped")  # fmt: skip
+        if steer is None:
+            return
+        session, s_milli = self._named.name, round(1000 * steer.s)
+        self.state.controlled("steer", self.key, session=session, concept=steer.concept, s_milli=s_milli)
+        try:
+            talk.dose(steer.concept, steer.s, self.key.name)
+        except AffectscopeError as error:
+            raise RefusedError(400, str(error), param="affect.steer", code="steer_refused") from error
 
     def summary(self) -> dict[str, Any]:
         """The vendor object at the end of a reply."""
@@ -99,16 +126,18 @@ class Choice:
     def _work(self, each: Each) -> Iterator[Delta]:
         """In the reply's thread: the talk's pieces as deltas, and its tool call before the barrier."""
         assert self._named is not None
-        talk, before = self._named.talk, time.monotonic()
+        talk, live, before = self._named.talk, self._named.live, time.monotonic()
 
         def seen(reading: Reading) -> None:
             nonlocal before
             self._last = reading
+            self.state.hub.read(live, reading)
             if reading.step.generated:
                 now = time.monotonic()
                 if self.tokens:
                     self.state.metrics.token.observe(now - before)
                 before = now
+                self.moments[reading.step.position] = time.time()
                 self.tokens += 1
             else:
                 self.prompt += 1
@@ -130,7 +159,7 @@ class Choice:
     def _at_end(self, error: BaseException | None) -> None:
         """In the reply's thread, however it ended: keep the trace, count, and let the talk go."""
         assert self._named is not None
-        talk, metrics = self._named.talk, self.state.metrics
+        talk, metrics, made = self._named.talk, self.state.metrics, None
         try:
             left = error is None or isinstance(error, LeftError)
             finished = self.assembler.finished or ("left" if left else type(error).__name__)
@@ -138,13 +167,17 @@ class Choice:
             if made is not None and self.state.served.kept.store is not None and len(made):
                 try:
                     self.state.served.kept.store.save(made)
-                    self.trace = made.id
+                    self.trace = self._named.live.trace = made.id
                 except AffectscopeError as lost:
                     metrics.audit_errors.inc()
-                    raise RefusedError(503, f"the trace could not be kept: {lost}", code="trace_lost") from lost
+                    error = RefusedError(503, f"the trace could not be kept: {lost}", code="trace_lost")
+                    raise error from lost
         finally:
-            self._count()
-            self.state.done(self._named)
+            try:
+                self._count()
+                self.told.choice(ended(self, self._named, made, error))
+            finally:
+                self.state.done(self._named)
 
     def _count(self) -> None:
         assert self._named is not None

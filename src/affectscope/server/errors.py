@@ -11,6 +11,7 @@ TYPES = {
     403: "permission_error",
     404: "invalid_request_error",
     405: "invalid_request_error",
+    408: "invalid_request_error",
     409: "conflict_error",
     413: "invalid_request_error",
     422: "invalid_request_error",
@@ -20,6 +21,8 @@ TYPES = {
 """The ``type`` that goes with a status; ``server_error`` for any other."""
 
 
+LONGEST = 500
+"""Characters of a message."""
 LEFT = 499
 """Status of a request whose client left, for the numbers: nobody reads it."""
 
@@ -47,6 +50,12 @@ class RefusedError(Exception):
 
 
 def body(status: int, message: str, param: str = "", code: str = "") -> dict[str, Any]:
-    """An error as OpenAI's clients read it."""
+    """An error as OpenAI's clients read it: one line of bounded length, whatever of a request stands in it."""
     kind = TYPES.get(status, "server_error")
-    return {"error": {"message": message, "type": kind, "param": param or None, "code": code or None}}
+    return {"error": {"message": _line(message), "type": kind, "param": _line(param) or None, "code": code or None}}
+
+
+def _line(text: str) -> str:
+    """Without what would break a line, and without its middle where it is long: the remedy stands at the end."""
+    whole = "".join(c if c.isprintable() else " " for c in text[:LONGEST] + text[LONGEST:][-LONGEST:])
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST // 2]} … {whole[-LONGEST // 2 :]}"

@@ -1,6 +1,7 @@
 """In front of every route: who is it, how much may it send, and what became of it. Plain ASGI, so that nothing is read before.
 
-Two paths need no key: ``/healthz`` and ``/readyz``, which tell nothing but whether the server lives and takes requests.
+Three things need no key: ``/healthz`` and ``/readyz``, which tell nothing but whether the server lives and takes requests, and the
+page for signing in. A browser that is signed in sends a cookie in the place of a key.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from affectscope.server.api_keys import Key
 from affectscope.server.errors import RefusedError, body
+from affectscope.server.sign_in import CSRF_HEADER, require_csrf
 from affectscope.server.state import State
 
 Scope = MutableMapping[str, Any]
@@ -21,7 +23,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 logger = getLogger(__name__)
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/readyz", "/ui/login", "/ui/style.css")
+PAGES = ("/ui", "/ui/", "/")
+"""Asked for without a sign-in, they lead to it."""
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -55,6 +59,7 @@ class Gate:
             await send(message)
 
         try:
+            _require_one_length(scope)
             if scope["path"] not in OPEN:
                 key = self._key(scope)
                 scope.setdefault("state", {})["key"] = key
@@ -77,6 +82,13 @@ class Gate:
 
     def _key(self, scope: Scope) -> Key:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if not given and (found := self._state.sign_ins.find(header(scope, "cookie"))):
+            held, who = found
+            require_csrf(scope["method"], header(scope, CSRF_HEADER), held)
+            scope.setdefault("state", {})["csrf"] = held.csrf
+            return who
+        if not given and scope["method"] == "GET" and scope["path"] in PAGES:
+            raise RefusedError(303, "sign in first", code="sign_in", headers={"Location": "/ui/login"})
         remedy = "send a key of this server as `Authorization: Bearer as-…`"
         if len(given) != 1:
             raise RefusedError(401, f"no key: {remedy}", code="missing_api_key", headers={"WWW-Authenticate": "Bearer"})
@@ -106,6 +118,22 @@ class Gate:
         return bounded
 
 
+def _require_one_length(scope: Scope) -> None:
+    """Refuse a request of two lengths, and its connection: whoever stands in front may have seen another end of it.
+
+    Raises:
+        RefusedError: 400.
+    """
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        raise RefusedError(400, "the request has both Content-Length and Transfer-Encoding: send one", code="two_lengths", headers={"Connection": "close"})  # fmt: skip
+
+
+def header(scope: Scope, name: str) -> str:
+    """A header's value; several of one name joined as HTTP says, none is empty."""
+    wanted = name.encode()
+    return "; ".join(value.decode("latin-1") for key, value in scope["headers"] if key == wanted)
+
+
 def require(scope: Scope, wanted: str) -> Key:
     """The key of a request, which must have a scope.
 
@@ -116,3 +144,13 @@ def require(scope: Scope, wanted: str) -> Key:
     if not key.may(wanted):
         raise RefusedError(403, f"the key {key.name!r} may not do this: it needs the scope {wanted}", code="missing_scope")  # fmt: skip
     return key
+
+
+def tenant_of(key: Key) -> str | None:
+    """Whose things a key sees: its tenant's, and everybody's (None) for an administrator."""
+    return None if key.may("admin") else key.tenant
+
+
+def sees(key: Key, tenant: str) -> bool:
+    """Whether a tenant's things are there for a key."""
+    return key.may("admin") or key.tenant == tenant

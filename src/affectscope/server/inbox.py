@@ -91,11 +91,24 @@ class Inbox:
         if answer not in ANSWERS:
             raise RefusedError(400, f"an answer is {' or '.join(ANSWERS)}, not {answer!r}", param="answer")
         with self._lock:
-            one = self._open.get(name)
-            if one is None or (tenant is not None and one.tenant != tenant):
-                raise RefusedError(404, f"no escalation {name!r} waits: it was answered, or its time is over", code="escalation_not_found")  # fmt: skip
-            if one.answered:
-                raise RefusedError(409, f"escalation {name!r} was {one.answered} by {one.by}", code="answered")
+            one = self._waiting(name, tenant)
             one.answered, one.by = answer, by  # type: ignore[assignment]
             one._done.set()
+        return one
+
+    def require(self, name: str, tenant: str | None = None) -> None:
+        """Refuse what :meth:`answer` would refuse.
+
+        Raises:
+            RefusedError: see there.
+        """
+        with self._lock:
+            self._waiting(name, tenant)
+
+    def _waiting(self, name: str, tenant: str | None) -> Escalation:
+        one = self._open.get(name)
+        if one is None or (tenant is not None and one.tenant != tenant):
+            raise RefusedError(404, f"no escalation {name!r} waits: it was answered, or its time is over", code="escalation_not_found")  # fmt: skip
+        if one.answered:
+            raise RefusedError(409, f"escalation {name!r} was {one.answered} by {one.by}", code="answered")
         return one

@@ -25,6 +25,11 @@ class Shapes:
             "system_fingerprint": fingerprint,
         }
 
+    @property
+    def id(self) -> str:
+        """The answer's."""
+        return str(self._head["id"])
+
     def chunk(self, choices: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
         """A piece of a stream."""
         return {**self._head, "object": "chat.completion.chunk" if self.chat else "text_completion", "choices": list(choices), **more}  # fmt: skip

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from affectscope.errors import AffectscopeError
 from affectscope.files import json_text
+from affectscope.integrations.telemetry import Call
 from affectscope.monitoring.monitor import Reading
 from affectscope.server import asking
+from affectscope.server.answers import Card, Cards, ChatCompletion, TextCompletion
 from affectscope.server.api_keys import Key
 from affectscope.server.asking import Asked
 from affectscope.server.bodies import read_body
@@ -23,29 +25,24 @@ from affectscope.server.deltas import Delta
 from affectscope.server.errors import LEFT, RefusedError, body
 from affectscope.server.gate import require
 from affectscope.server.openai_shapes import Shapes, logprobs_of, models, usage
+from affectscope.server.openapi import EVENTS, answers, asks
 from affectscope.server.schema import Affect, ChatRequest, CompletionRequest
 from affectscope.server.state import State
+from affectscope.server.telling import told
 
 router = APIRouter(prefix="/v1")
 _LOOK = 0.5
 
 
-def _schema(kind: type[ChatRequest] | type[CompletionRequest]) -> dict[str, Any]:
-    """The body's schema, told by hand: the body is read by us, after the key was."""
-    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-@router.get("/models")
+@router.get("/models", **answers(Cards))
 async def list_models(request: Request) -> Response:
     """The one model that is served."""
     require(request.scope, "infer")
     return JSONResponse({"object": "list", "data": [_model(request.app.state.affect)]})
 
 
-@router.get("/models/{name:path}")
-async def one_model(request: Request, name: str) -> Response:
+@router.get("/models/{name:path}", **answers(Card, 404))
+async def one_model(request: Request, name: Annotated[str, Path(description="Of the model.")]) -> Response:
     """It, by its name."""
     require(request.scope, "infer")
     state: State = request.app.state.affect
@@ -53,24 +50,32 @@ async def one_model(request: Request, name: str) -> Response:
     return JSONResponse(_model(state))
 
 
-@router.post("/chat/completions", openapi_extra=_schema(ChatRequest))
+@router.post("/chat/completions", **answers(ChatCompletion, 404, 409, 503, also=EVENTS), **asks(ChatRequest))
 async def chat(request: Request) -> Response:
     """A reply to a conversation, monitored and guarded."""
     state: State = request.app.state.affect
     key = require(request.scope, "infer")
     wanted = await read_body(request, ChatRequest, state.limits.depth)
-    asked = await asyncio.to_thread(asking.of_chat, state.served, wanted, state.limits.longest)
-    return await _answer(request, state, key, asked, wanted, True)
+
+    async def answer(call: Call) -> Response:
+        asked = await asyncio.to_thread(asking.of_chat, state.served, wanted, state.limits.longest)
+        return await _answer(request, state, key, asked, wanted, call)
+
+    return await told(request, key, wanted, answer)
 
 
-@router.post("/completions", openapi_extra=_schema(CompletionRequest))
+@router.post("/completions", **answers(TextCompletion, 404, 409, 503, also=EVENTS), **asks(CompletionRequest))
 async def completions(request: Request) -> Response:
     """What follows a text, monitored and guarded as an answer is."""
     state: State = request.app.state.affect
     key = require(request.scope, "infer")
     wanted = await read_body(request, CompletionRequest, state.limits.depth)
-    asked = await asyncio.to_thread(asking.of_completion, state.served, wanted, state.limits.longest)
-    return await _answer(request, state, key, asked, wanted, False)
+
+    async def answer(call: Call) -> Response:
+        asked = await asyncio.to_thread(asking.of_completion, state.served, wanted, state.limits.longest)
+        return await _answer(request, state, key, asked, wanted, call)
+
+    return await told(request, key, wanted, answer)
 
 
 async def _answer(
@@ -79,15 +84,16 @@ async def _answer(
     key: Key,
     asked: Sequence[Asked],
     wanted: ChatRequest | CompletionRequest,
-    chat: bool,
+    call: Call,
 ) -> Response:
-    columns = _columns(state, wanted.affect, len(asked))
+    columns = columns_of(state, key, wanted.affect, len(asked))
     tickets = state.admission.join(key.name, len(asked))
     choices: list[Choice] = []
     try:
-        for one, ticket in zip(asked, tickets, strict=True):
-            choices.append(Choice(state, key, one, ticket, columns))
-        shapes = Shapes(state.served.name, chat, state.served.fingerprint)
+        for index, (one, ticket) in enumerate(zip(asked, tickets, strict=True)):
+            choices.append(Choice(state, key, one, ticket, columns, call, index))
+        shapes = Shapes(state.served.name, isinstance(wanted, ChatRequest), state.served.fingerprint)
+        call.id = shapes.id
         if wanted.stream:
             stream = _Stream(state, shapes, choices, wanted)
             first = await stream.first(request)  # what is refused is refused with a status, not in the middle
@@ -238,7 +244,7 @@ class _Stream:
         return made
 
 
-async def cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """End tasks and wait for it, whoever else is cancelled meanwhile: a place is free only when its thread has ended."""
     for task in tasks:
         task.cancel()
@@ -246,7 +252,7 @@ async def cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _columns(state: State, affect: Affect | None, replies: int) -> list[int]:
+def columns_of(state: State, key: Key, affect: Affect | None, replies: int) -> list[int]:
     """Places of the concepts that were asked for.
 
     Raises:
@@ -256,6 +262,8 @@ def _columns(state: State, affect: Affect | None, replies: int) -> list[int]:
         return []
     if affect.session and replies > 1:
         raise RefusedError(400, "one session has one reply at a time: ask for n = 1", param="affect.session")
+    if affect.steer is not None and not key.may("control"):
+        raise RefusedError(403, f"the key {key.name!r} may not steer: it needs the scope control", param="affect.steer", code="missing_scope")  # fmt: skip
     if not affect.concepts:
         return []
     monitor, vectors = state.served.monitor, state.served.vectors

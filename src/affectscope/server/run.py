@@ -11,6 +11,7 @@ import uvicorn
 
 from affectscope.errors import AffectscopeError
 from affectscope.server.app import build
+from affectscope.server.connections import patient
 from affectscope.server.state import State
 from affectscope.terminal import say
 
@@ -27,10 +28,25 @@ def serve_app(state: State, host: str, port: int, certificate: Path | None = Non
     listener = _bound(host, port)
     kind = "https" if certificate is not None else "http"
     name = f"[{host}]" if ":" in host else host
-    say(f"listening on {kind}://{name}:{listener.getsockname()[1]}/v1")
-    config = uvicorn.Config(
+    url = f"{kind}://{name}:{listener.getsockname()[1]}"
+    say(f"dashboard at {url}/ui")
+    say(f"listening on {url}/v1")
+    config = configuration(state, certificate, private)
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        state.close()
+        raise AffectscopeError(f"the certificate or its key cannot be used: {error}") from error
+    _Server(config, state).run(sockets=[listener])
+
+
+def configuration(state: State, certificate: Path | None = None, private: Path | None = None) -> uvicorn.Config:
+    """How uvicorn is to serve a state."""
+    return uvicorn.Config(
         build(state),
-        log_level="warning",
+        http=patient(state.limits),
+        ws="none",  # none is served, whichever library lies about
+        log_level="error",  # its warnings are about what strangers send, who could fill a disk with them
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,
@@ -39,12 +55,6 @@ def serve_app(state: State, host: str, port: int, certificate: Path | None = Non
         ssl_certfile=str(certificate) if certificate is not None else None,
         ssl_keyfile=str(private) if private is not None else None,
     )
-    try:
-        config.load()
-    except (OSError, ValueError) as error:
-        state.close()
-        raise AffectscopeError(f"the certificate or its key cannot be used: {error}") from error
-    _Server(config, state).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

@@ -27,17 +27,25 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Steer(_Strict):
+    """A dose by hand: ``s`` of a concept, in mean residual norms; 0 ends the one that a session has."""
+
+    concept: str = Field(max_length=64)
+    s: float = Field(ge=-0.5, le=0.5)
+
+
 class Affect(_Strict):
     """What is asked of the monitor and the guard. Without it an answer is what OpenAI's is, and guarded all the same.
 
     ``concepts``: whose readings come with the text, token by token. ``policy``: one of those that are served. ``session``:
-    turns with the same name are one episode, with one guard.
+    turns with the same name are one episode, with one guard. ``steer``: a dose from this reply on, which needs the scope control.
     """
 
     v: Literal[1] = VERSION
     concepts: tuple[str, ...] = Field(default=(), max_length=64)
     policy: str = Field(default="", max_length=64)
-    session: str = Field(default="", max_length=64, pattern=r"^[A-Za-z0-9._-]*$")
+    session: str = Field(default="", max_length=64, pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$")
+    steer: Steer | None = None
 
 
 class Part(_Given):

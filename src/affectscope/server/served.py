@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from affectscope.engines.base import Sampling
 from affectscope.engines.running import RunningEngine
 from affectscope.errors import AffectscopeError
+from affectscope.guarding.dosing import Dosing, layers_for
 from affectscope.guarding.guard import Guarded, require_calibration
 from affectscope.guarding.keys import Keys
-from affectscope.guarding.policy import Policy
+from affectscope.guarding.policy import Limits, Policy
 from affectscope.guarding.session import Question
 from affectscope.models.load import Model
 from affectscope.monitoring.calibration import Calibration
@@ -26,6 +28,9 @@ from affectscope.server.errors import RefusedError
 from affectscope.server.floor import weaker
 from affectscope.server.talks import GuardedTalk, PlainTalk, Talk, WatchedTalk
 from affectscope.vectors.artefact import ConceptVectors
+
+if TYPE_CHECKING:
+    from affectscope.server.upstream import Upstream
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Kept:
 
 
 class Served:
-    """The model behind the server.
+    """The model behind the server. ``upstream`` is the engine in front of which it only reads, where there is one.
 
     Args:
         vectors: None: nothing is read.
@@ -57,6 +62,9 @@ class Served:
     Raises:
         AffectscopeError: parts that do not belong together, a policy weaker than the floor, or a canary that fails.
     """
+
+    mode = "engine"
+    upstream: Upstream | None = None
 
     def __init__(
         self,
@@ -145,7 +153,7 @@ class Served:
             return PlainTalk(self.engine)
         if policy is None or self.calibration is None:
             settings = settings_of(self.vectors, self.monitor.layer, self.sampling, self.calibration)
-            return WatchedTalk(self.engine, self.monitor, uuid4().hex, settings, {"face": "server", **tags}, self.kept.content)  # fmt: skip
+            return WatchedTalk(self.engine, self.monitor, uuid4().hex, settings, {"face": "server", **tags}, self.kept.content, self._dosing())  # fmt: skip
         evidence = self.kept.evidence / f"{uuid4().hex}.jsonl" if self.kept.evidence is not None else None
         guarded = Guarded(
             self.engine,
@@ -166,6 +174,22 @@ class Served:
             monitor=self.monitor,  # it has no state, and takes longer to make than a token
         )
         return GuardedTalk(guarded, {"face": "server", **tags})
+
+    @property
+    def s_max(self) -> float:
+        """The largest dose by hand, in mean residual norms; 0 where there is nothing to steer with."""
+        if self.floor is not None:
+            return self.floor.limits.s_max
+        return Limits().s_max if self._dosing() is not None else 0.0
+
+    def _dosing(self) -> Dosing | None:
+        """For talks without a policy: the default cap, and no layer that the reading could see the push in."""
+        if self.vectors is None or self.monitor is None:
+            return None
+        try:
+            return Dosing(self.vectors, layers_for(self.vectors, self.monitor.layer, False), Limits().s_max)
+        except AffectscopeError:
+            return None
 
     def close(self) -> None:
         """End the engine, with what runs, and let the store go."""
