@@ -63,9 +63,9 @@ def _served(stack: ExitStack, folder: Path, name: str, options: Namespace) -> st
     """Start a server and give its address; it ends with ``stack``."""
     command = [str(Path(sys.executable).with_name("affectscope")), "serve", "--port", "0", "--keys", str(folder / "keys.json"),
                "--slots", str(max(STREAMS)), "--db", str(folder / f"{name}.traces")]  # fmt: skip
-    command += (
-        ["--bare"] if name == "bare" else ["--calibration", options.calibration, "--evidence", str(folder / name)]
-    )
+    # The bare one draws its tokens in the same way: what is compared is reading and guarding.
+    command += ["--calibration", options.calibration]
+    command += ["--bare"] if name == "bare" else ["--evidence", str(folder / name)]
     environment = os.environ | {"AFFECTSCOPE_KEYS": str(folder / "signing")}
     if name == "guarded":
         subprocess.run([command[0], "keys", "new", "--out", str(folder / "signing")], check=True, capture_output=True)

@@ -64,12 +64,13 @@ def serve(
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; with --tls-key.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
     canaries: Annotated[bool, typer.Option(help="Refuse to start if a desperate text and a calm one are not told apart.")] = True,
-    bare: Annotated[bool, typer.Option("--bare", help="Read and guard nothing: what a bench compares with.")] = False,
+    bare: Annotated[bool, typer.Option("--bare", help="Read and guard nothing; with -c tokens are drawn as in its replies. What a bench compares with.")] = False,
     dtype: DtypeOpt = "auto",
     device: DeviceOpt = "auto",
 ) -> None:  # fmt: skip
     """Serve a model with OpenAI's API; every reply is read, and guarded where there is a calibration."""
     from affectscope.guarding.policy import load_policy
+    from affectscope.monitoring.calibration import load_calibration
     from affectscope.monitoring.store import Store
     from affectscope.server.rereading import Proxied
     from affectscope.server.run import serve_app
@@ -89,7 +90,8 @@ def serve(
     known = _keys(keys)
     loaded = load_named(model, dtype, device)
     if bare:
-        served = Served(loaded, slots=slots)
+        how = load_calibration(calibration).drawing if calibration is not None else None
+        served = Served(loaded, slots=slots, sampling=how)
     else:
         with Progress() as progress:
             found = _vectors(vectors, loaded, progress)

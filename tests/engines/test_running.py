@@ -127,3 +127,10 @@ def test_log_probabilities_are_those_of_the_network(tiny, engine):
         assert step.drawn.logprob == pytest.approx(float(expected[step.token]), abs=1e-4)
         assert [i for i, _ in step.drawn.likeliest] == expected.topk(3).indices.tolist()
         assert step.drawn.likeliest[0] == (step.token, pytest.approx(step.drawn.logprob, abs=1e-5))
+
+
+def test_a_prompt_that_is_taken_over_whole_wakes_its_reader_at_once(engine, monkeypatch):
+    monkeypatch.setattr("affectscope.engines.running._STALL", 60.0)  # nobody finds out by himself
+    long = " ".join(PROMPTS[0] for _ in range(8))
+    found = together(lambda p: list(engine.generate(Request(p, GREEDY))), [long] * 6)
+    assert all([s.token for s in steps] == [s.token for s in found[0]] for steps in found)

@@ -11,10 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from affectscope.engines.base import TokenStep
+from affectscope.engines.cache import Segment
 from affectscope.engines.episode import Episode
 from affectscope.engines.local import LocalGeneration
+from affectscope.engines.prefixes import Scores
 from affectscope.engines.readout import Readout
 from affectscope.engines.transformers import TransformersEngine
 from affectscope.errors import AffectscopeError
@@ -37,6 +41,11 @@ class RunningEngine(TransformersEngine):
         self.prefill = PREFILL
         self.changed = threading.Condition(self.lock)
         self._gather, self._late, self._closed = gather, set[str](), False
+        self._undecided = set[str]()  # whose readers the pass to come still waits for
+        self.knocking = set[
+            str
+        ]()  # whose readers wait for the lock: a pass that did not let them in would be followed by another
+        self._readers: WeakValueDictionary[str, RunningGeneration] = WeakValueDictionary()
         self._took = 0.0
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
@@ -74,8 +83,36 @@ class RunningEngine(TransformersEngine):
         """Whether the loop runs."""
         return self._thread.is_alive() and not self._closed
 
+    def let_in(self, episode: Episode) -> None:
+        """Its reader has the lock. Who was waited for only because of that is not waited for any more."""
+        self.knocking.discard(episode.id)
+        if not (self.knocking or self._undecided):
+            self.changed.notify_all()
+
+    def asked(self, episode: Episode) -> None:
+        """Its reader has decided and waits for the next step. The loop is woken by the last one only: each waking costs all others."""
+        self._undecided.discard(episode.id)
+        if not self._undecided:
+            self.changed.notify_all()
+
+    def end(self, episode: Episode, reason: str) -> None:
+        """End an episode, whose reader then knows; nobody waits for it any more."""
+        super().end(episode, reason)
+        self.asked(episode)
+        self._tell_reader(episode)
+
+    def _tell(self, episode: Episode, segment: Segment, read: Sequence[Scores]) -> None:
+        """See the engine; also for steps that are taken over and not run."""
+        super()._tell(episode, segment, read)
+        self._tell_reader(episode)
+
+    def _tell_reader(self, episode: Episode) -> None:
+        if (reader := self._readers.get(episode.id)) is not None:
+            reader.news.notify_all()
+
     def _handle(self, episode: Episode) -> LocalGeneration:
-        return RunningGeneration(self, episode)
+        made = self._readers[episode.id] = RunningGeneration(self, episode)
+        return made
 
     def _loop(self) -> None:
         with self.changed:
@@ -95,6 +132,8 @@ class RunningEngine(TransformersEngine):
             finally:  # also when ending an episode failed: then nothing runs any more, and all must know
                 self._closed = True
                 self.changed.notify_all()
+                for reader in list(self._readers.values()):
+                    reader.news.notify_all()
 
     def _gathered(self) -> bool:
         """Wait until a pass is due: all episodes that are not late have decided, or the time for it is over."""
@@ -105,14 +144,15 @@ class RunningEngine(TransformersEngine):
             self.changed.wait(_STALL)
             return False
         until = time.monotonic() + max(self._gather, self._took)
+        # What another writes comes when it comes: nobody decides there, and nobody waits for it.
+        self._undecided = {e.id for e in active if not (e.ready or e.given)} - self._late
         while not self._closed:
-            # What another writes comes when it comes: nobody decides there, and nobody waits for it.
-            undecided = {e.id for e in self._slots if e is not None and not (e.ready or e.given)} - self._late
             left = until - time.monotonic()
-            if not undecided:
+            if not (self._undecided or self.knocking):
                 return True
             if left <= 0:
-                self._late |= undecided
+                self._late |= self._undecided
+                self._undecided = set()
                 return True
             self.changed.wait(left)
         return False
@@ -123,6 +163,8 @@ class RunningGeneration(LocalGeneration):
 
     def __init__(self, engine: TransformersEngine, episode: Episode) -> None:
         super().__init__(engine, episode)
+        assert isinstance(engine, RunningEngine)
+        self.news = threading.Condition(engine.lock)  # its own: a step of one reply wakes one reader
         self._mine = deque[TokenStep]()  # steps that are there already: a prompt's are fetched at once, not one a lock
 
     def take(self) -> TokenStep | None:
@@ -148,7 +190,9 @@ class RunningGeneration(LocalGeneration):
             return self._mine.popleft()
         engine = self._engine
         assert isinstance(engine, RunningEngine)
+        engine.knocking.add(self.episode.id)
         with engine.changed:
+            engine.let_in(self.episode)
             while True:
                 if (step := self.take()) is not None:
                     return step
@@ -159,6 +203,6 @@ class RunningGeneration(LocalGeneration):
                     raise StopIteration
                 if not engine.alive:
                     raise AffectscopeError("the engine has stopped: start the server again")
-                engine.changed.notify_all()
+                engine.asked(self.episode)
                 self._before_pass()
-                engine.changed.wait(_STALL)
+                self.news.wait(_STALL)

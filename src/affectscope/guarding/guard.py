@@ -202,7 +202,7 @@ def guard(
             if rung.action == "steer":
                 vectors.select([rung.options.concept])
     monitor = limits.monitor(vectors)
-    how = sampling or Sampling(**{**limits.sampling, "stop": tuple(limits.sampling["stop"]), "seed": None})
+    how = sampling or limits.drawing
     return Guarded(
         TransformersEngine(model, monitor.read, slots),
         vectors,

@@ -136,7 +136,7 @@ def setup_of(name: str, args: Arguments) -> tuple[Setup, Sampling, Calibration |
         vectors.require_model(model.identity, model.anatomy.d_model, model.anatomy.depth)
     base = Sampling()
     if limits is not None:
-        base = Sampling(**{**limits.sampling, "stop": tuple(limits.sampling["stop"]), "seed": None})
+        base = limits.drawing
     where = _path(args.store) if args.store else Path(os.environ.get("INSPECT_LOG_DIR") or ".") / STORE
     more = {"policy": policy.hash} if policy is not None else {"steer": args.steer} if args.steer else {}
     facts = {"calibration": limits.hash if limits is not None else "", "policy": policy.name if policy else ""}

@@ -117,6 +117,11 @@ class Calibration(_Frozen):
         """SHA-256 of the whole content: what traces name it by."""
         return hashlib.sha256(json_text(self.model_dump(mode="json")).encode()).hexdigest()
 
+    @property
+    def drawing(self) -> Sampling:
+        """How its episodes drew their tokens, without their seed: the promise is for replies that are drawn so."""
+        return Sampling(**{**self.sampling, "stop": tuple(self.sampling["stop"]), "seed": None})
+
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
         with replacing(path) as temporary:

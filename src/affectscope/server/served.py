@@ -58,6 +58,7 @@ class Served:
         calibration: None: readings without alarms, and no policy.
         policies: the first is the floor; a request may pick another of them.
         slots: replies at once.
+        sampling: how tokens are drawn where a request does not say; the calibration's way when None, for its promise is for that.
 
     Raises:
         AffectscopeError: parts that do not belong together, a policy weaker than the floor, or a canary that fails.
@@ -77,9 +78,11 @@ class Served:
         kept: Kept | None = None,
         canaries: bool = True,
         name: str = "",
+        sampling: Sampling | None = None,
     ) -> None:
         self.name, self.model, self.vectors, self.calibration = name or model.name, model, vectors, calibration
         self.kept, self.slots = kept or Kept(), slots
+        self.sampling = sampling or (calibration.drawing if calibration is not None else Sampling())
         self.policies = {policy.name: policy for policy in policies}
         self._check(policies)
         self.monitor: Monitor | None = None
@@ -102,14 +105,6 @@ class Served:
     def floor(self) -> Policy | None:
         """The policy of requests that pick none."""
         return next(iter(self.policies.values()), None)
-
-    @property
-    def sampling(self) -> Sampling:
-        """How tokens are drawn where a request does not say: the calibration's way, for its promise is for that."""
-        if self.calibration is None:
-            return Sampling()
-        how = self.calibration.sampling
-        return Sampling(**{**how, "stop": tuple(how["stop"]), "seed": None})
 
     @cached_property
     def hashes(self) -> dict[str, str]:
