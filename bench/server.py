@@ -50,7 +50,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         key = add_key(folder / "keys.json", "bench", ["infer"])
-        urls = {name: _served(stack, folder, name, options) for name in ("guarded", "bare")}
+        urls = {name: served(stack, folder, name, options) for name in ("guarded", "bare")}
         for streams in STREAMS[: 2 if options.quick else None]:
             found = asyncio.run(_rounds(urls, key, streams, rounds))
             speed = {name: np.array([t.tokens / t.seconds for t in times]) for name, times in found.items()}
@@ -59,7 +59,7 @@ def main() -> None:
             report(claim, paired(speed["guarded"], speed["bare"]), 0.97, "bfloat16", rounds=rounds, **more)
 
 
-def _served(stack: ExitStack, folder: Path, name: str, options: Namespace) -> str:
+def served(stack: ExitStack, folder: Path, name: str, options: Namespace) -> str:
     """Start a server and give its address; it ends with ``stack``."""
     command = [str(Path(sys.executable).with_name("affectscope")), "serve", "--port", "0", "--keys", str(folder / "keys.json"),
                "--slots", str(max(STREAMS)), "--db", str(folder / f"{name}.traces")]  # fmt: skip

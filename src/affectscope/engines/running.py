@@ -20,6 +20,7 @@ from affectscope.engines.episode import Episode
 from affectscope.engines.local import LocalGeneration
 from affectscope.engines.prefixes import Scores
 from affectscope.engines.readout import Readout
+from affectscope.engines.threads import release_threads
 from affectscope.engines.transformers import TransformersEngine
 from affectscope.errors import AffectscopeError
 from affectscope.models.load import Model
@@ -47,6 +48,7 @@ class RunningEngine(TransformersEngine):
         ]()  # whose readers wait for the lock: a pass that did not let them in would be followed by another
         self._readers: WeakValueDictionary[str, RunningGeneration] = WeakValueDictionary()
         self._took = 0.0
+        release_threads()  # of the thread that loaded the model: the loop has its own
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 

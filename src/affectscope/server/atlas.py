@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from affectscope.engines.threads import release_threads
 from affectscope.errors import AffectscopeError
 from affectscope.report.figures import emotion_map
 from affectscope.server.errors import RefusedError
@@ -68,7 +69,10 @@ class Atlas:
     @cached_property
     def _lens(self) -> list[LensRow]:
         vectors = self._vectors
-        return logit_lens(self._served.model, vectors.vectors[vectors.place(self._layer)], WORDS)
+        try:
+            return logit_lens(self._served.model, vectors.vectors[vectors.place(self._layer)], WORDS)
+        finally:
+            release_threads()  # this thread sums once; the engine does it all the time
 
     @property
     def _vectors(self) -> ConceptVectors:
