@@ -41,7 +41,7 @@ test: setup clients ## Install what tests need (Chromium, PostgreSQL, Prometheus
 	@command -v bwrap >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bubblewrap libseccomp2 >/dev/null)
 	@command -v promtool >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null)
 	$(MAKE) --no-print-directory check
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 check: setup ## Formatting, lint, types and the layers
 	$(BIN)/ruff format --check src tests bench examples
@@ -66,6 +66,8 @@ bench: setup ## Speed and memory claims, each a ratio measured in one run
 	$(BIN)/python bench/startup.py
 	test -f calibration.json || ($(BIN)/affectscope extract && $(BIN)/affectscope calibrate --policy cautious --slots 32)
 	$(BIN)/python bench/server.py
+	$(BIN)/python bench/server_peers.py
+	$(BIN)/python bench/dashboard.py
 
 peers: setup ## Our monitor beside another's, which is kept out of the environment
 	$(PIP) --no-deps --upgrade --target .peers saklas==5.3.0

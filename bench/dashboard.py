@@ -52,7 +52,7 @@ PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", calibration="calibration.json", vectors="smollm2-135m.vectors.safetensors")
+    options = arguments(__doc__ or "", calibration="calibration.json", vectors="model.vectors.safetensors")
     seconds, rounds = (5, 3) if options.quick else (10, options.rounds or 9)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
