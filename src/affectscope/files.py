@@ -67,7 +67,7 @@ def replacing(path: Path, option: str = "--out") -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """As :func:`replacing`, for a folder that must not exist yet."""
+    """As :func:`replacing`, for a folder that must not exist yet. Of two processes that make the same at once the first one's stays."""
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

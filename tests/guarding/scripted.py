@@ -27,6 +27,9 @@ class Script:
     rewound: list = field(default_factory=list)
     seed: int | None = None
 
+    def __post_init__(self):
+        self.doses += [(0, self.request.steering)] if self.request.steering else []
+
     @property
     def text(self):
         return "".join(text for text, *_ in self.tokens[: max(self.at - PROMPT, 0)])

@@ -259,7 +259,8 @@ def forked(start, monkeypatch):
 def test_words_put_in_are_forked_beside_words_that_say_nothing(forked, seed, base):
     rung = {"action": "offer_exit", "role": "user", "text": "way out"}
     made, engine, asked = forked(rung, ALARM, OTHER, sampling=Sampling(seed=seed))
-    ((given, generation, watching, row, branches, sampling, seeds, control),) = asked
+    ((given, generation, watching, row, branches, sampling, seeds, control, texts),) = asked
+    assert not texts
     assert (given, generation, watching) == (engine, engine.begun[0], made.monitor)
     assert sampling == Sampling(seed=seed)
     assert row.tolist() == small().rules["up"].rule("up").row(made.monitor.read.concepts).tolist()

@@ -18,7 +18,7 @@ from affectscope.monitoring import store_database, store_readings
 from affectscope.monitoring.store import Store
 from affectscope.monitoring.store_database import writing
 from affectscope.monitoring.store_schema import HEAD, Base, from_json, to_json
-from affectscope.monitoring.trace import Trace
+from affectscope.monitoring.trace import Event, Trace
 
 
 def test_a_trace_comes_back_to_the_bit(where):
@@ -181,6 +181,31 @@ def test_filters(store):
 
 
 # Pruning
+
+
+def test_traces_are_found_and_counted_by_what_happened(store):
+    def acted(act, rule="one"):
+        return Event(8, "action", {"act": act, "rule": rule, "text": 'o\'clock "quoted" \u2028'})
+
+    store.save(trace_of("quiet", events=(), tags={"tenant": "a"}))
+    store.save(trace_of("alarm", tags={"tenant": "a"}))
+    both = (*trace_of("x").events, acted("stop"), acted("stop"), acted("it's odd"))
+    store.save(trace_of("acted", events=both, tags={"tenant": "b"}))
+
+    def found(**wanted):
+        return [row.id for row in store.list(**wanted)]
+
+    assert found(rules=["one"]) == ["acted", "alarm"]
+    assert found(rules=["two", "three"]) == found(rules=[]) == []
+    assert found(action="stop") == found(action="it's odd") == ["acted"]
+    assert found(action="one") == []
+    assert found(rules=["one"], tag={"tenant": "a"}) == ["alarm"]
+    newest, *older = store.list()
+    assert found(before=newest.number) == [row.id for row in older]
+    assert found(before=newest.number, limit=1) == ["alarm"]
+    assert store.happened() == {"alarm": {"one": 2}, "action": {"stop": 2, "it's odd": 1}}
+    assert store.happened({"tenant": "a"}) == {"alarm": {"one": 1}, "action": {}}
+    assert store.happened({"tenant": "c"}) == {"alarm": {}, "action": {}}
 
 
 def test_retention(store):

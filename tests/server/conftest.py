@@ -14,6 +14,7 @@ from affectscope.server.served import Kept, Served
 from affectscope.server.state import Limits, State
 from tests.guarding.conftest import guard_calibration  # noqa: F401
 from tests.guarding.test_policy import small
+from tests.monitoring.conftest import postgres  # noqa: F401
 from tests.server.fronts import behind, front  # noqa: F401
 
 

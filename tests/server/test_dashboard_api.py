@@ -3,6 +3,8 @@
 import json
 import threading
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 from affectscope.cli import app
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.policy import Policy
+from affectscope.monitoring.store import Store
 from affectscope.server.api_keys import revoke_key
 from affectscope.server.control_log import ControlLog, verify_control_log
 from affectscope.server.hub import KEPT_FOR, Hub
@@ -211,10 +214,10 @@ def test_onlookers_are_bounded_and_leave_with_their_key(start):
         revoke_key(server.folder / "keys.json", "read")
         list(lines)  # it ends
     for _ in range(100):
-        if not server.state.onlookers:
+        if not server.state.onlookers.total():
             break
         time.sleep(0.05)
-    assert server.state.onlookers == 0
+    assert server.state.onlookers.total() == 0
     assert heard(server, "/v1/affect/live", until=lambda m: len(m) >= 1)
 
 
@@ -342,7 +345,9 @@ def test_a_dose_by_hand_needs_control_stays_within_the_cap_and_is_recorded(start
     lines = [json.loads(line) for line in (tmp_path / "control.jsonl").read_text().splitlines()]
     assert [(line["what"], line["who"], line["s_milli"]) for line in lines] == [
         ("steer", "user", 400),
+        ("steer refused", "user", 400),
         ("steer", "user", 50),
+        ("steer refused", "user", 50),
         ("steer", "user", 100),
         ("steer", "user", 0),
     ]
@@ -363,12 +368,18 @@ def test_steering_moves_what_is_said_and_works_without_a_policy(start):
     assert sum(any(e.kind == "action" and e.detail["by"] == "user" for e in t.events) for t in traces) == 1
 
 
-def test_the_log_of_control_calls_is_chained_and_a_call_that_cannot_be_logged_is_not_made(start, tmp_path):
+def full(_file):
+    raise OSError(28, "No space left on device")
+
+
+def test_the_log_of_control_calls_is_chained_and_a_call_that_cannot_be_logged_is_not_made(start, tmp_path, monkeypatch):
     path = tmp_path / "log" / "control.jsonl"
     log = ControlLog(path)
     log.write("reset", "anna", "one", session="a")
+    log.close()
     again = ControlLog(path)
     again.write("approved", "otto", "one", escalation="b")
+    again.close()
     assert verify_control_log(path) == (2, None)
     assert CliRunner().invoke(app, ["verify", str(path)]).output.endswith("2 control calls, every line holds\n")
     first, second = path.read_bytes().splitlines(keepends=True)
@@ -383,9 +394,8 @@ def test_the_log_of_control_calls_is_chained_and_a_call_that_cannot_be_logged_is
         ControlLog(path)
 
     server = start()
-    server.state.control = again
-    path.unlink()
-    path.mkdir()
+    server.state.control = ControlLog(tmp_path / "another.jsonl")
+    monkeypatch.setattr("affectscope.server.control_log.os.fsync", full)
     body = CHAT | {"affect": {"steer": {"concept": server.state.served.monitor.read.concepts[0], "s": 0.05}}}
     refused = ask(server, "POST", "/v1/chat/completions", "user", json=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "control_log")
@@ -449,3 +459,135 @@ def test_a_question_is_on_the_wall_as_waiting(start, guard_calibration):
     thread.join(20)
     assert not thread.is_alive()
     assert client(server)
+
+
+def test_all_of_it_stands_on_postgresql_too(start, guard_calibration, postgres, tmp_path):
+    server = start(calibration=lowered(guard_calibration))
+    with Store.open(postgres(), readings=tmp_path / "readings") as store:
+        server.state.served.kept = replace(server.state.served.kept, store=store)
+        assert talk(server, session="a").json()["affect"]["choices"][0]["trace"]
+        (row,) = ask(server, "GET", "/v1/affect/traces", "user", params={"alarm": True, "concept": "angry"}).json()[
+            "data"
+        ]
+        assert ask(server, "GET", f"/v1/affect/traces/{row['id']}", "user").json()["tags"]["talk"] == "a"
+        assert ask(server, "GET", "/v1/affect/policies", "user").json()["policies"][0]["happened"]["alarm"]
+        assert len(ask(server, "POST", "/v1/affect/dry-run", "user", json={"policy": "small"}).json()["traces"]) == 1
+        assert ask(server, "GET", "/v1/affect/traces", "other").json()["data"] == []
+        server.state.served.kept = replace(server.state.served.kept, store=server.store)
+
+
+def test_conversations_that_are_over_are_let_go_though_nobody_looks_on(start, monkeypatch):
+    monkeypatch.setattr("affectscope.server.hub.MOST_ENDED", 2)
+    server = start()
+    for _ in range(6):
+        talk(server)
+    assert len(server.state.hub._lives) <= 3
+    monkeypatch.setattr("affectscope.server.hub.KEPT_FOR", 0.0)
+    talk(server)
+    assert len(server.state.hub._lives) <= 2
+
+
+def test_an_administrator_opens_the_session_of_the_tenant_that_is_meant(start):
+    server = start()
+    for key in ("user", "other"):
+        talk(server, key, "same")
+    until = {"until": lambda m: len(m) >= 1}
+    assert heard(server, "/v1/affect/live/same?tenant=two", "admin", **until)[0]["session"]["tenant"] == "two"
+    assert heard(server, "/v1/affect/live/same", "admin", **until)[0]["session"]["tenant"] == "one"
+    assert ask(server, "GET", "/v1/affect/live/same?tenant=two", "user").status_code == 404
+    reset = ask(server, "POST", "/v1/affect/sessions/same/reset?tenant=two", "admin", json={})
+    assert reset.json()["tenant"] == "two"
+    assert ask(server, "POST", "/v1/affect/sessions/same/reset?tenant=two", "user", json={}).status_code == 404
+
+
+def test_one_tenant_does_not_take_all_places_of_onlookers(start):
+    server = start(limits=Limits(longest=64, drain=5, onlookers=8))
+    headers, open_ones = {"Authorization": f"Bearer {server.keys['read']}"}, []
+    with ExitStack() as stack:
+        for _ in range(2):
+            answer = stack.enter_context(
+                httpx.stream("GET", f"{server.url}/v1/affect/live", headers=headers, timeout=20)
+            )
+            lines = answer.iter_lines()
+            next(lines)
+            open_ones.append(lines)  # let go, it would close the stream
+        assert ask(server, "GET", "/v1/affect/live", "user").status_code == 429
+        assert ask(server, "GET", "/v1/affect/live", "other").status_code == 200
+
+
+def test_a_stream_ends_with_the_sign_in(start, sign_in):
+    server = start()
+    browser, me = sign_in(server, "read")
+    with browser.stream("GET", "/v1/affect/live", timeout=20) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        cookie = browser.cookies["affectscope"]
+        signed_out = httpx.post(
+            f"{server.url}/ui/logout", cookies={"affectscope": cookie}, headers={"X-CSRF-Token": me["csrf"]}
+        )
+        assert signed_out.status_code == 200
+        list(lines)
+
+
+def test_other_applications_cookies_are_looked_past(start, sign_in):
+    server = start()
+    browser, _ = sign_in(server, "read")
+    value = browser.cookies["affectscope"]
+    for others in ('prefs={"a":1}; affectscope=%s', "a b=1; affectscope=%s; x", "affectscope=%s; e=caf\u00e9"):
+        answer = httpx.get(f"{server.url}/ui/session", headers={"Cookie": (others % value).encode()})
+        assert answer.status_code == 200, others
+    assert ask(server, "POST", "/ui/logout", "read").status_code == 400
+
+
+def test_a_policy_of_brackets_is_refused_before_it_is_read(start):
+    server = start()
+    began = time.monotonic()
+    refused = ask(server, "POST", "/v1/affect/dry-run", "user", json={"yaml": "[" * 16_000})
+    assert (refused.status_code, "nests deeper" in refused.text) == (400, True)
+    assert time.monotonic() - began < 20
+
+
+def test_the_lens_does_not_meet_a_pass(start):
+    server = start()
+    names = ask(server, "GET", "/v1/affect/vectors", "read").json()["map"]["names"]
+    found = []
+    body = CHAT | {"max_tokens": 40}
+    threads = [threading.Thread(target=lambda: found.append(ask(server, "POST", "/v1/chat/completions", "user", json=body).status_code)) for _ in range(3)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for name in names:
+        server.state.atlas.__dict__.pop("_lens", None)  # made anew each time
+        assert ask(server, "GET", f"/v1/affect/vectors/{name}", "read").status_code == 200
+    for thread in threads:
+        thread.join(30)
+    assert found == [200, 200, 200]
+
+
+def test_a_dose_holds_from_the_first_token_on_and_stands_in_the_trace_of_its_turn(start):
+    server = start()
+    concept = server.state.served.monitor.read.concepts[0]
+    said = []
+    for turn in range(3):
+        affect = {"session": "s", **({"steer": {"concept": concept, "s": 0.1}} if turn == 1 else {})}
+        body = CHAT | {"max_tokens": 6, "affect": affect}
+        said.append(
+            ask(server, "POST", "/v1/chat/completions", "user", json=body).json()["affect"]["choices"][0]["trace"]
+        )
+    acts = [[e.detail["dose"] for e in server.store.load(name).events if e.kind == "action"] for name in said]
+    assert acts == [[], [concept], []]
+
+
+def test_one_chain_has_one_writer_and_half_a_line_is_taken_back(tmp_path, monkeypatch):
+    path = tmp_path / "control.jsonl"
+    log = ControlLog(path)
+    log.write("reset", "a", "t")
+    with pytest.raises(AffectscopeError, match="another server writes"):
+        ControlLog(path)
+    with monkeypatch.context() as patched:
+        patched.setattr("affectscope.server.control_log.os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            log.write("reset", "b", "t")
+    log.write("reset", "c", "t")
+    assert verify_control_log(path) == (2, None)
+    log.close()
+    ControlLog(path).close()

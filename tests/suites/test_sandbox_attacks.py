@@ -32,7 +32,7 @@ ATTACKS = {
     "write a file outside": ("say(tried(lambda: open(sys.argv[1], 'a').write('x')))", "yes no no no"),
     "write to /usr/lib": ("say(tried(lambda: open('/usr/lib/affectscope-attack', 'w')))", "- no no no"),
     "read the parent's environment": ("say(tried(lambda: b'PATH=' in open(f'/proc/{sys.argv[2]}/environ', 'rb').read()))", "yes no no no"),
-    "list the host's processes": ("say(os.path.exists(f'/proc/{sys.argv[2]}/cmdline') and b'pytest' in open(f'/proc/{sys.argv[2]}/cmdline', 'rb').read())", "yes - no no"),
+    "list the host's processes": ("say(os.path.exists(f'/proc/{sys.argv[2]}/cmdline') and b'python' in open(f'/proc/{sys.argv[2]}/cmdline', 'rb').read())", "yes - no no"),
     "connect to the host by TCP": ("say(tried(lambda: socket.create_connection(('127.0.0.1', int(sys.argv[3])), 2)))", "yes no no no"),
     "send to the host by UDP": ("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nsay(tried(lambda: s.sendto(b'x', ('127.0.0.1', int(sys.argv[4])))))", "yes yes no no"),
     "connect to an abstract socket": ("s = socket.socket(socket.AF_UNIX)\nsay(tried(lambda: s.connect('\\0' + sys.argv[5]) or True))", "yes no no no"),

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 from affectscope.concepts.neutral import Message
@@ -18,8 +17,6 @@ from affectscope.errors import AffectscopeError
 
 HOLD = 4
 """Tokens at the end of a growing text that wait."""
-# Tokenizers keep how they treat special tokens in themselves: two threads must not ask for both ways at once.
-_TOKENIZING = threading.Lock()
 
 
 class GivenText:
@@ -33,8 +30,7 @@ class GivenText:
     """
 
     def __init__(self, engine: RunningEngine, messages: tuple[Message, ...] | str) -> None:
-        with _TOKENIZING:
-            self._episode = begin(engine.model, Request(messages, Sampling(max_tokens=1)))
+        self._episode = begin(engine.model, Request(messages, Sampling(max_tokens=1)))
         self._episode.given = True
         self._engine, self._generation, self._taken = engine, engine.enter(self._episode), 0
         self._given: list[int] = []  # of the text from ``_base`` on
@@ -89,10 +85,8 @@ class GivenText:
 
     def _new(self, text: str, whole: bool) -> tuple[list[int], list[int]]:
         """Tokens that follow those given, and where in the text each ends."""
-        with _TOKENIZING:
-            made = self._engine.model.tokenizer(
-                text[self._base :], add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
-            )
+        how = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
+        made = self._engine.model.tokenized(text[self._base :], **how)
         ids, had = made["input_ids"], len(self._given)
         if ids[:had] != self._given:  # what came changes what was read: that stays, and the rest is taken by itself
             self._base, self._given = self._end, []

@@ -12,6 +12,7 @@ import numpy as np
 
 from affectscope.engines.base import Steering
 from affectscope.errors import AffectscopeError
+from affectscope.monitoring.trace import RELEASED
 from affectscope.vectors.artefact import ConceptVectors
 
 BY_HAND = "by hand"
@@ -70,9 +71,17 @@ class Dosing:
         other._given = self._given
         return other
 
+    def anew(self) -> Dosing:
+        """Another with the same doses, for a generation that begins."""
+        other = self.copy()
+        other.restart()
+        return other
+
     def next(self) -> tuple[bool, Steering | None]:
         """For the token to come: whether the steering changes with it, and to what."""
-        given = tuple(sorted((dose.concept, dose.now) for dose in self._doses.values()))
+        # While a rule doses, a person's dose rests: all doses share one cap, and the hand must not take from the guard.
+        holding = [d for rule, d in self._doses.items() if rule != BY_HAND] or list(self._doses.values())
+        given = tuple(sorted((dose.concept, dose.now) for dose in holding))
         for rule, dose in list(self._doses.items()):
             dose.age += 1
             if dose.age >= dose.ttl:
@@ -119,7 +128,7 @@ def by_hand(dosing: Dosing, concept: str, s: float) -> dict[str, object]:
         raise AffectscopeError(f"a dose of {s:g} is beyond the cap of {dosing.s_max:g}: give one within it")
     if s == 0:
         dosing.release(BY_HAND)
-        return {"dose": "released"}
+        return {"dose": RELEASED}
     return dosing.begin(BY_HAND, concept, s, 1, _FOR_GOOD)
 
 

@@ -27,7 +27,7 @@ LONGEST = 64
 
 @dataclass(frozen=True)
 class Branch:
-    """How the acted half goes on: a dose from ``dosing``, or ``messages`` put before the model."""
+    """How the acted half goes on: under the doses of ``dosing``, from ``messages`` where they are put before the model."""
 
     dosing: Dosing | None = None
     messages: tuple[Message, ...] = ()
@@ -59,16 +59,16 @@ def pairs(
         found |= {f"{arm}{kind}": [] for kind in kinds}
     for plain in generation.fork(len(seeds), seeds):
         _add(found, "plain", _values(plain, None, monitor, row))
-    doses = [b for b in branches if b.dosing is not None]
-    forks = generation.fork(len(seeds), seeds) if doses else [None] * len(seeds)
+    forks = [None] * len(seeds) if branches[0].messages else generation.fork(len(seeds), seeds)
     short = replace(sampling, max_tokens=min(sampling.max_tokens, LONGEST))
     for seed, branch, fork in zip(seeds, branches, forks, strict=True):
         acted = fork or engine.generate(Request(branch.messages, replace(short, seed=seed)))
         _add(found, "acted", _values(acted, branch.dosing, monitor, row))
     if control is not None:
         for seed in seeds:
+            dosing = control.dosing.anew() if control.dosing is not None else None
             said = engine.generate(Request(control.messages, replace(short, seed=seed)))
-            _add(found, "control", _values(said, None, monitor, row))
+            _add(found, "control", _values(said, dosing, monitor, row))
     return found
 
 

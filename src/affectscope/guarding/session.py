@@ -27,7 +27,7 @@ from affectscope.guarding.recorder import Recorder
 from affectscope.guarding.tools import Call, call_in, run
 from affectscope.monitoring.conversation import Conversation
 from affectscope.monitoring.monitor import ALL, HELD_OUT, Monitor, Reading
-from affectscope.monitoring.trace import MISSING
+from affectscope.monitoring.trace import MISSING, RELEASED
 from affectscope.vectors.artefact import ConceptVectors
 
 MOST = 8
@@ -173,6 +173,7 @@ class Session:
             AffectscopeError: an unknown concept, or a strength beyond the policy's cap.
         """
         told = by_hand(self.dosing, concept, s)
+        self.recorder.position = len(self.conversation.watch.readings)  # of what it concerns
         self.recorder.effect(Act(BY_HAND, -1, "steer", "modify"), {"by": by, **told}, later=True)
 
     def stream(self, messages: Sequence[Message] | str) -> Iterator[Piece]:
@@ -196,13 +197,12 @@ class Session:
                 if left < 1:
                     raise AffectscopeError("all tokens are written")
                 sampling = replace(self.sampling, max_tokens=left)
-                reply = _Reply(self.engine.generate(Request(turns, sampling, logprobs=self.logprobs)), turns)
+                reply = _Reply(self._generate(turns, sampling), turns)
             except AffectscopeError:
                 if not (self.total and count):
                     raise
                 yield Piece("end", "length")  # what was put in leaves no room to go on
                 return
-            self.dosing.restart()
             try:
                 yield from self._reply(reply)
             except BaseException:  # whoever reads left in the middle
@@ -238,7 +238,6 @@ class Session:
         """Run one generation under the guard."""
         plain = isinstance(reply.turns, str)
         steps = self.conversation.read(map(_as_answer, reply.generation) if plain else reply.generation)
-        self._dose(reply)
         while True:
             reading, fault = self._next(steps, reply)
             if fault is not None:
@@ -302,7 +301,7 @@ class Session:
         """Do what was decided, the most severe first."""
         for rule in decision.released:
             if self.dosing.release(rule):
-                self.recorder.effect(Act(rule, -1, "steer", "modify"), {"dose": "released"}, later=True)
+                self.recorder.effect(Act(rule, -1, "steer", "modify"), {"dose": RELEASED}, later=True)
         if decision.acts or decision.released:
             yield Piece("decision", decision.reason, decision.plain())
         for act in decision.acts:
@@ -349,8 +348,8 @@ class Session:
         else:
             said = (Message("assistant", reply.released),) if act.action == "offer_exit" and reply.released else ()
             turns = (*reply.turns, *said, Message(options.role, options.text))
-            branches = [Branch(messages=turns) for _ in seeds]
-            control = Branch(messages=(*turns[:-1], Message(options.role, NOTHING)))
+            branches = [Branch(self.dosing.anew(), turns) for _ in seeds]
+            control = Branch(self.dosing.anew(), (*turns[:-1], Message(options.role, NOTHING)))
         row = part.rule(act.rule).row(self.monitor.read.concepts)
         try:
             found = pairs(
@@ -368,6 +367,15 @@ class Session:
             self.recorder.note(counterfactual=act.action, failed=str(error))
             return
         self.recorder.counterfactual(act, found)
+
+    def _generate(self, turns: tuple[Message, ...] | str, sampling: Sampling) -> Generation:
+        """Begin a reply under the doses that hold: from its first token on, however far the engine is by then."""
+        self.dosing.restart()
+        changes, steering = self.dosing.next()
+        made = self.engine.generate(Request(turns, sampling, steering, logprobs=self.logprobs))
+        if changes:
+            self.recorder.note(ledger=self.dosing.ledger, first=0)
+        return made
 
     def _dose(self, reply: _Reply) -> None:
         """Give the generation the steering of its next token, where it changes; the ledger says from which token on.

@@ -108,7 +108,7 @@ def _message_spans(message: Message) -> list[tuple[str, str, str]]:
 
 def _encode(model: Model, spans: list[tuple[str, str, str]]) -> ChatTokens:
     whole = "".join(text for text, _, _ in spans)
-    encoded = model.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    encoded = model.tokenized(whole, add_special_tokens=False, return_offsets_mapping=True)
     ends, position = [], 0
     for text, _, _ in spans:
         position += len(text)
@@ -128,7 +128,7 @@ def _encode_apart(model: Model, spans: list[tuple[str, str, str]]) -> ChatTokens
     """Tokenise template and messages separately, the latter with special tokens read as ordinary text."""
     tokens = ChatTokens()
     for text, role, phase in spans:
-        ids = model.tokenizer(text, add_special_tokens=False, split_special_tokens=role != TEMPLATE)["input_ids"]
+        ids = model.tokenized(text, add_special_tokens=False, split_special_tokens=role != TEMPLATE)["input_ids"]
         _append(tokens, ids, role, phase)
     return tokens
 

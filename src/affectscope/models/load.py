@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from affectscope.models.bundled import DEFAULT_MODEL, ORGANISM, converted, defau
 from affectscope.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from affectscope.models.packing import packing_check
 
+_TOKENIZING = threading.Lock()
 _PROBE = "The tide tables for the northern harbour list two high waters on most days of the year."
 
 
@@ -72,9 +74,15 @@ class Model:
         config: Any = self.network.config
         return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
 
+    def tokenized(self, text: str, **how: Any) -> Any:
+        """What the tokenizer makes of a text. One thread at a time: tokenizers keep how they treat special tokens in themselves,
+        and two threads that ask for both ways at once would get each other's, which lets a user's text forge a role."""
+        with _TOKENIZING:
+            return self.tokenizer(text, **how)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a plain text: BOS where the tokenizer adds one; special tokens in the text stay text."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=True, split_special_tokens=True)["input_ids"]
+        ids: list[int] = self.tokenized(text, add_special_tokens=True, split_special_tokens=True)["input_ids"]
         return ids
 
 

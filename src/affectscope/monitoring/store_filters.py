@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import JSON, ColumnElement, Executable, cast, column, exists, func, select
 
 from affectscope.monitoring.store_schema import EventRow, LayoutRow, TraceRow
+from affectscope.monitoring.trace import RELEASED
 
 
 def conditions(
@@ -47,7 +48,7 @@ def happened(dialect: str, tag: Mapping[str, str]) -> Executable:
     rule, act = detail(dialect, "rule"), detail(dialect, "act")
     name = func.coalesce(act, rule, "")
     mine = select(TraceRow.id).where(*(_carries(dialect, key, value) for key, value in tag.items()))
-    wanted = select(EventRow.kind, name, func.count()).where(EventRow.kind.in_(("alarm", "action")))
+    wanted = select(EventRow.kind, name, func.count()).where(EventRow.kind.in_(("alarm", "action")), _taken(dialect))
     return wanted.where(EventRow.trace.in_(mine)).group_by(EventRow.kind, name)
 
 
@@ -60,11 +61,13 @@ def detail(dialect: str, key: str) -> ColumnElement[str]:
 
 def _has(dialect: str, kind: str, key: str, among: Sequence[str]) -> ColumnElement[bool]:
     """Whether it holds an event of a kind whose detail names one of these."""
-    return exists(
-        select(EventRow.trace).where(
-            EventRow.trace == TraceRow.id, EventRow.kind == kind, detail(dialect, key).in_(among)
-        )
-    )
+    is_it = (EventRow.trace == TraceRow.id, EventRow.kind == kind, detail(dialect, key).in_(among))
+    return exists(select(EventRow.trace).where(*is_it, _taken(dialect)))
+
+
+def _taken(dialect: str) -> ColumnElement[bool]:
+    """Not that a dose came to its end, which is no action."""
+    return func.coalesce(detail(dialect, "dose"), "") != RELEASED
 
 
 def _reads(dialect: str, concept: str) -> ColumnElement[bool]:

@@ -16,6 +16,8 @@ STEP = 0.125
 """One unit of a quantised z. The error is at most half of it, 0.0625 s.d., within the range below."""
 LIMIT = 127
 """Largest quantised value: readings beyond 15.875 s.d. are kept as that."""
+RELEASED = "released"
+"""``dose`` of an action event that tells the end of one."""
 MISSING = -128
 """A reading that could not be taken."""
 

@@ -123,6 +123,7 @@ class ServedPolicy(_Shape):
     hash: str
     about: str
     floor: bool = Field(description="Whether it is the one of requests that pick none.")
+    s_max: float = Field(description="Its largest dose by hand, in mean residual norms.")
 
 
 class Promise(_Shape):

@@ -70,7 +70,8 @@ class Atlas:
     def _lens(self) -> list[LensRow]:
         vectors = self._vectors
         try:
-            return logit_lens(self._served.model, vectors.vectors[vectors.place(self._layer)], WORDS)
+            with self._served.engine.lock:  # the engine's pass hooks the norm that the lens goes through
+                return logit_lens(self._served.model, vectors.vectors[vectors.place(self._layer)], WORDS)
         finally:
             release_threads()  # this thread sums once; the engine does it all the time
 

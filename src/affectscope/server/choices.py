@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -66,7 +67,10 @@ class Choice:
             affect = self.asked.affect
             self._named = self.state.talk(self.key, affect.session if affect else "", affect.policy if affect else "")
             try:
-                self._prepare()
+                if affect is not None and affect.steer is not None:  # a line goes to the disk
+                    await asyncio.to_thread(self._prepare)
+                else:
+                    self._prepare()
             except BaseException:
                 self.state.done(self._named)
                 raise
@@ -100,6 +104,7 @@ class Choice:
         try:
             talk.dose(steer.concept, steer.s, self.key.name)
         except AffectscopeError as error:
+            self.state.controlled("steer refused", self.key, session=session, concept=steer.concept, s_milli=s_milli)
             raise RefusedError(400, str(error), param="affect.steer", code="steer_refused") from error
 
     def summary(self) -> dict[str, Any]:

@@ -6,11 +6,13 @@ middle unseen. What is cut from the end does not show: ship the file elsewhere. 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from affectscope.errors import AffectscopeError
 from affectscope.guarding.evidence import BEGINNING, canonical, digest
@@ -31,16 +33,22 @@ class ControlLog:
     def __init__(self, path: Path | None) -> None:
         self.path, self._lock = path, threading.Lock()
         self._number, self._prev = 0, BEGINNING
+        self._file: IO[bytes]
         if path is None:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab+") as file:
-                file.seek(0)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        raise AffectscopeError(f"{path} ends in the middle of a line: move it away, a new one is begun")
-                    self._number, self._prev = self._number + 1, digest(line[:-1])
+            self._file = path.open("ab+")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.seek(0)
+            for line in self._file:
+                if not line.endswith(b"\n"):
+                    self._file.close()
+                    raise AffectscopeError(f"{path} ends in the middle of a line: move it away, a new one is begun")
+                self._number, self._prev = self._number + 1, digest(line[:-1])
+        except BlockingIOError as error:
+            self._file.close()
+            raise AffectscopeError(f"another server writes {path}, and one chain has one writer: give each its own --control-log") from error  # fmt: skip
         except OSError as error:
             raise AffectscopeError(f"cannot write the log of control calls {path}: {error.strerror}; choose another with --control-log") from error  # fmt: skip
 
@@ -55,11 +63,20 @@ class ControlLog:
         with self._lock:
             when = datetime.now(UTC).isoformat(timespec="milliseconds")
             line = canonical({"n": self._number, "prev": self._prev, "format": FORMAT, "at": when, "what": what, "who": who, "tenant": tenant, **facts})  # fmt: skip
-            with self.path.open("ab") as file:
-                file.write(line + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            size = os.fstat(self._file.fileno()).st_size
+            try:
+                self._file.write(line + b"\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError:
+                os.ftruncate(self._file.fileno(), size)  # half a line would break the chain for good
+                raise
             self._number, self._prev = self._number + 1, digest(line)
+
+    def close(self) -> None:
+        """Let the file go to another."""
+        if self.path is not None:
+            self._file.close()
 
 
 def is_control_log(path: Path) -> bool:

@@ -16,13 +16,14 @@ from typing import Any, Literal
 import numpy as np
 
 from affectscope.monitoring.monitor import POLICY, Monitor, Reading, Watch
-from affectscope.monitoring.trace import MISSING, STEP
+from affectscope.monitoring.trace import MISSING, RELEASED, STEP
 from affectscope.server.talks import Talk
 
-KEPT_FOR = 30.0
-"""Seconds for which a conversation that is over still stands there."""
+KEPT_FOR, MOST_ENDED = 30.0, 256
+"""Seconds for which a conversation that is over still stands there, and how many of them."""
 MOST_CONCEPTS = 8
 """Of the watch-list, on the wall."""
+_BELOW = 0.999  # rounded, it must not look like an alarm
 Phase = Literal["idle", "running", "waiting", "stopped", "ended"]
 
 
@@ -72,6 +73,7 @@ class Hub:
         """A conversation begins."""
         live = Live(next(self._numbers), tenant, name, policy, talk, source)
         with self._lock:
+            self._tidy()
             self._lives[live.number] = live
         self.changed(live)
         return live
@@ -132,16 +134,23 @@ class Hub:
         count = len(happened) + (len(watch.events) if watch is not None else 0)
         if count != live.counted:
             kinds = [event.kind for event in live.talk.events]
-            live.counted, live.alarms, live.acts = count, kinds.count("alarm"), kinds.count("action")
+            ends = sum(event.detail.get("dose") == RELEASED for event in happened)
+            live.counted, live.alarms, live.acts = count, kinds.count("alarm"), kinds.count("action") - ends
         if watch is not None:
             live.rule, live.level = nearest(watch)
 
     def _all(self) -> list[Live]:
         with self._lock:
-            over = time.monotonic() - KEPT_FOR
-            for number in [n for n, live in self._lives.items() if live.ended and live.ended < over]:
-                del self._lives[number]
+            self._tidy()
             return list(self._lives.values())
+
+    def _tidy(self) -> None:
+        """Let those go that are over, for each holds all that was read of it."""
+        ended = [number for number, live in self._lives.items() if live.ended]
+        over = time.monotonic() - KEPT_FOR
+        for place, number in enumerate(ended):
+            if place < len(ended) - MOST_ENDED or self._lives[number].ended < over:
+                del self._lives[number]
 
 
 class View:
@@ -188,12 +197,13 @@ def nearest(watch: Watch) -> tuple[str, float]:
     A threshold of 0 or less can be crossed by an ordinary reading, so there the level is 0 below it and 1 above.
     """
     best, name = 0.0, ""
-    for rule, (stratum, statistic) in watch.levels.items():
+    for rule, (stratum, statistic) in list(watch.levels.items()):
         limits = watch.monitor.thresholds.get(rule, {})
         if stratum not in limits:
             continue
         limit = limits[stratum][0]
         level = max(statistic, 0.0) / limit if limit > 0 else float(statistic > limit)
+        level = max(level, 1.0) if statistic > limit else min(level, _BELOW)
         if level > best or not name:
             best, name = level, rule
     return name, min(best, 99.0)

@@ -242,7 +242,8 @@ class Proxied(Served):
         assert self.monitor is not None
         own = settings_of(self.vectors, self.monitor.layer, self.sampling, self.calibration)
         settings = {**own, "face": "proxy", "reading_of": "text", "sampling": {}, "engine": "another's text"}
-        return TextTalk(self.engine, self.monitor, settings, {**tags, "face": "proxy", "reading_of": "text"}, self.kept.content)  # fmt: skip
+        tags = {**tags, "face": "proxy", "reading_of": "text"} | ({"policy": policy.name} if policy is not None else {})
+        return TextTalk(self.engine, self.monitor, settings, tags, self.kept.content)
 
     def _check(self, policies: Sequence[Policy]) -> None:
         for policy in policies:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse, Response
 
@@ -67,7 +68,7 @@ async def info(request: Request) -> Response:
             "reader": served.name if served.upstream else None,
             "grade": served.grade,
             "hashes": served.hashes,
-            "policies": [{"name": p.name, "hash": p.hash, "about": p.about, "floor": p is served.floor} for p in served.policies.values()],
+            "policies": [{"name": p.name, "hash": p.hash, "about": p.about, "floor": p is served.floor, "s_max": min(p.limits.s_max, served.s_max)} for p in served.policies.values()],
             "concepts": list(served.monitor.read.concepts) if served.monitor else [],
             "layer": served.monitor.layer if served.monitor else None,
             "calibration": {"alpha": limits.alpha, "horizon": limits.horizon, "made": limits.made} if limits else None,
@@ -93,18 +94,24 @@ async def sessions(request: Request) -> Response:
 
 
 @router.post("/v1/affect/sessions/{name}/reset", **answers(Session, 404, 409))
-async def reset(request: Request, name: Annotated[str, Path(description="Of the session.")]) -> Response:
+async def reset(
+    request: Request,
+    name: Annotated[str, Path(description="Of the session.")],
+    tenant: Annotated[
+        str, Query(description="Whose it is, for an administrator; the key's own where it is left out.")
+    ] = "",
+) -> Response:
     """Open a stopped session again; the record says who did."""
     key = require(request.scope, "control")
     state: State = request.app.state.affect
-    found = [n for n in state.named.values() if n.name == name and sees(key, n.tenant)]
+    found = [n for n in state.named.values() if n.name == name and sees(key, n.tenant) and tenant in ("", n.tenant)]
     named = next((n for n in found if n.tenant == key.tenant), found[0] if len(found) == 1 else None)
     if named is None:
         raise RefusedError(404, f"no session {name!r} is held here", code="session_not_found")
     if not named.lock.acquire(blocking=False):
         raise RefusedError(409, f"the session {name!r} has a reply under way: wait for its end", code="session_busy")
     try:
-        state.controlled("reset", key, session=name)
+        await asyncio.to_thread(state.controlled, "reset", key, session=name, of=named.tenant)
         named.talk.reset(key.name)
         state.hub.changed(named.live, "idle")
     finally:
@@ -127,7 +134,7 @@ async def answer(request: Request, name: Annotated[str, Path(description="Of the
     state: State = request.app.state.affect
     word = await read_body(request, Answered, state.limits.depth)
     state.inbox.require(name, tenant_of(key))
-    state.controlled(word.answer, key, escalation=name)
+    await asyncio.to_thread(state.controlled, word.answer, key, escalation=name)
     return JSONResponse(state.inbox.answer(name, word.answer, key.name, tenant_of(key)).plain())
 
 

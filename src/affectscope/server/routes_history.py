@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import accumulate
 from typing import Annotated, Any
 
 import yaml
@@ -29,7 +30,7 @@ from affectscope.server.served import Served
 from affectscope.server.state import State
 
 router = APIRouter(prefix="/v1/affect")
-MOST_ROWS, MOST_REPLAYED = 1000, 500
+MOST_ROWS, MOST_REPLAYED, MOST_NESTED = 1000, 500, 32
 
 
 class DryRun(BaseModel):
@@ -38,7 +39,7 @@ class DryRun(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: str = Field(default="", max_length=64)
-    yaml: str = Field(default="", max_length=65_536)
+    yaml: str = Field(default="", max_length=16_384)
     limit: int = Field(default=100, ge=1, le=MOST_REPLAYED)
 
 
@@ -90,7 +91,8 @@ async def trace(request: Request, name: Annotated[str, Path(description="Of the 
         raise RefusedError(404, f"there is no trace {name!r}", code="trace_not_found")
     watch = [c for c in state.hub.concepts if c in found.concepts]
     told = {"tags": dict(found.tags), "settings": dict(found.settings), "finished": found.finished}
-    return _json(told | {"started": found.started, "ended": found.ended, **trace_data(found, watch=watch)})
+    times = {"started": found.started, "ended": found.ended}
+    return await asyncio.to_thread(lambda: _json({**told, **times, **trace_data(found, watch=watch)}))
 
 
 @router.get("/policies", **answers(Policies))
@@ -118,7 +120,7 @@ async def dry_run(request: Request) -> Response:
     state: State = request.app.state.affect
     store = _store(state)
     wanted = await read_body(request, DryRun, state.limits.depth)
-    policy = _policy(state.served, wanted)
+    policy = await asyncio.to_thread(_policy, state.served, wanted)
     async with state.replaying:  # one at a time: replies come first
         return _json(await asyncio.to_thread(_replayed, state.served, store, policy, _mine(key), wanted.limit))
 
@@ -157,6 +159,9 @@ def _policy(served: Served, wanted: DryRun) -> Policy:
         found = served.policy(wanted.policy)
         assert found is not None
         return found
+    # YAML's parser takes the square of how deep brackets stand in each other.
+    if max(accumulate((c in "[{") - (c in "]}") for c in wanted.yaml)) > MOST_NESTED:
+        raise RefusedError(400, f"the policy nests deeper than {MOST_NESTED}: flatten it", param="yaml")
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(wanted.yaml, yaml.SafeLoader)):
             raise RefusedError(400, "the policy uses YAML aliases: write it out", param="yaml")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from affectscope.files import json_text
@@ -16,7 +16,7 @@ from affectscope.monitoring.monitor import POLICY, Reading
 from affectscope.monitoring.trace import Event, restore
 from affectscope.server.api_keys import Key
 from affectscope.server.errors import RefusedError
-from affectscope.server.gate import require, tenant_of
+from affectscope.server.gate import header, require, sees, tenant_of
 from affectscope.server.hub import Live, fixed
 from affectscope.server.openapi import EVENTS, answers
 from affectscope.server.state import State
@@ -24,6 +24,8 @@ from affectscope.server.state import State
 router = APIRouter(prefix="/v1/affect")
 TICK = 0.1
 """Seconds between looks."""
+SHARE = 4
+"""A tenant may have one in so many of the places for onlookers."""
 _ALIVE, _LOOK = 10.0, 1.0
 MOST_STEPS = 256
 """Tokens of one message: who comes late gets the past in pieces."""
@@ -52,7 +54,13 @@ async def wall(request: Request) -> Response:
 
 
 @router.get("/live/{name}", **answers(None, 404, media=EVENTS))
-async def session(request: Request, name: Annotated[str, Path(description="Of the conversation.")]) -> Response:
+async def session(
+    request: Request,
+    name: Annotated[str, Path(description="Of the conversation.")],
+    tenant: Annotated[
+        str, Query(description="Whose it is, for an administrator; the key's own where it is left out.")
+    ] = "",
+) -> Response:
     """One conversation: what was read so far and then each token, with decisions and actions between them.
 
     The first message holds ``session`` and ``trace`` (as of ``/v1/affect/traces/ID``, without tokens). Then ``steps`` (token, role, phase,
@@ -60,7 +68,8 @@ async def session(request: Request, name: Annotated[str, Path(description="Of th
     """
     key = require(request.scope, "read")
     state: State = request.app.state.affect
-    live = state.hub.find(name, key.tenant) or (state.hub.find(name, None) if key.may("admin") else None)
+    live = state.hub.find(name, tenant or key.tenant) if sees(key, tenant or key.tenant) else None
+    live = live or (state.hub.find(name, None) if key.may("admin") and not tenant else None)
     if live is None:
         raise RefusedError(404, f"no conversation {name!r} runs here: its traces may be kept", code="session_not_found")
     monitor = state.served.monitor
@@ -84,14 +93,14 @@ class _Steps:
         read = state.served.monitor.read if state.served.monitor else None
         self._probe = read.probes.index(POLICY) if read is not None and POLICY in read.probes else 0
 
-    def next(self) -> dict[str, Any]:
-        """What is new since; {} where nothing is."""
+    def next(self) -> dict[str, Any] | None:
+        """What is new since; {} where nothing is, and None when it is over and all is told."""
         watch = self._live.talk.watch
         version = self._live.version
         readings = watch.readings[self._tokens : self._tokens + MOST_STEPS] if watch is not None else []
         happened = list(self._live.talk.happened[self._happened :])
         if version == self._version and not readings and not happened:
-            return {}
+            return None if self._live.phase == "ended" else {}
         self._version = version
         self._tokens += len(readings)
         self._happened += len(happened)
@@ -120,23 +129,34 @@ def plain(event: Event) -> dict[str, Any]:
 
 
 def _stream(
-    request: Request, state: State, key: Key, first: dict[str, Any], more: Callable[[], dict[str, Any]]
+    request: Request, state: State, key: Key, first: dict[str, Any], more: Callable[[], dict[str, Any] | None]
 ) -> Response:
-    if state.onlookers >= state.limits.onlookers:
-        raise RefusedError(429, f"{state.onlookers} people look on already: close a page", code="too_many_onlookers", headers={"Retry-After": "10"})  # fmt: skip
+    cookie, mine = header(request.scope, "cookie") if "csrf" in request.scope["state"] else "", key.tenant
+    count, most = state.onlookers.total(), state.limits.onlookers
+    # A tenant's share leaves room for others.
+    if count >= most or state.onlookers[mine] >= max(1, most // SHARE):
+        raise RefusedError(429, f"{state.onlookers[mine]} of this tenant's pages look on already, {count} in all: close one", code="too_many_onlookers", headers={"Retry-After": "10"})  # fmt: skip
+
+    def holds() -> bool:
+        """Whether the key is still the same, and the browser still signed in."""
+        return state.keys.named(key.name) == key and (not cookie or state.sign_ins.find(cookie) is not None)
 
     async def lines() -> AsyncIterator[str]:
-        state.onlookers += 1
+        state.onlookers[mine] += 1
         try:
             yield f"data: {json_text(first)}\n\n"
             said = looked = time.monotonic()
             while not state.draining:
                 now = time.monotonic()
-                if now - looked > _LOOK:  # a key that was taken away looks on no longer
-                    looked, known = now, state.keys.named(key.name)
-                    if known is None or known.sha256 != key.sha256:
+                if now - looked > _LOOK:
+                    looked = now
+                    if not holds():
                         return
-                if found := more():
+                found = more()
+                if found is None:
+                    yield f"data: {json_text({'over': True})}\n\n"  # or a browser would come back and ask for it all again
+                    return
+                if found:
                     said = now
                     yield f"data: {json_text(found)}\n\n"
                 elif now - said > _ALIVE:
@@ -144,6 +164,6 @@ def _stream(
                     yield ": still here\n\n"
                 await asyncio.sleep(TICK)
         finally:
-            state.onlookers -= 1
+            state.onlookers[mine] -= 1
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Request
 from markupsafe import escape
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from affectscope.server.api_keys import Key
-from affectscope.server.errors import RefusedError
+from affectscope.server.errors import LEFT, RefusedError
 from affectscope.server.gate import header, require
 from affectscope.server.sign_in import COOKIE, LASTS
 from affectscope.server.state import State
@@ -50,10 +51,12 @@ async def login(request: Request) -> Response:
     """Sign in: a cookie that lasts for hours."""
     state: State = request.app.state.affect
     _require_own(request)
-    form = parse_qs((await request.body())[:_LONGEST_FORM].decode("utf-8", "replace"))
     try:
+        form = parse_qs((await request.body())[:_LONGEST_FORM].decode("utf-8", "replace"))
         value, key = state.sign_ins.begin(form.get("key", [""])[0].strip())
-        state.controlled("sign in", key)
+        await asyncio.to_thread(state.controlled, "sign in", key)
+    except ClientDisconnect as error:
+        raise RefusedError(LEFT, "the client left", code="client_left") from error
     except RefusedError as refused:
         return _login(refused.message, refused.status)
     answer = RedirectResponse("/ui", 303)
@@ -67,7 +70,9 @@ async def logout(request: Request) -> Response:
     """Sign out."""
     state: State = request.app.state.affect
     key: Key = request.scope["state"]["key"]
-    state.controlled("sign out", key)
+    if "csrf" not in request.scope["state"]:
+        raise RefusedError(400, "nobody is signed in here: a key needs no sign-out", code="not_signed_in")
+    await asyncio.to_thread(state.controlled, "sign out", key)
     state.sign_ins.end(header(request.scope, "cookie"))
     answer = JSONResponse({"signed_out": True})
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")

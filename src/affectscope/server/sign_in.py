@@ -11,7 +11,6 @@ import hmac
 import secrets
 import time
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 
 from affectscope.server.api_keys import ApiKeys, Key
 from affectscope.server.errors import RefusedError
@@ -49,14 +48,13 @@ class SignIns:
         Raises:
             RefusedError: 401 for an unknown key, 429 after too many of them.
         """
-        left, then = self._wrong
-        left = min(float(TRIES), left + (time.monotonic() - then) * TRIES / 60)
-        self._wrong = left, time.monotonic()
-        if left < 1:
-            raise RefusedError(429, "too many wrong keys: wait a minute", code="rate_limit_exceeded", headers={"Retry-After": "60"})  # fmt: skip
         key = self._keys.find(given)
-        if key is None:
-            self._wrong = left - 1, time.monotonic()
+        if key is None:  # who has a right key is not kept out by those who guess
+            left, then = self._wrong
+            left = min(float(TRIES), left + (time.monotonic() - then) * TRIES / 60)
+            self._wrong = max(left - 1, 0.0), time.monotonic()
+            if left < 1:
+                raise RefusedError(429, "too many wrong keys: wait a minute", code="rate_limit_exceeded", headers={"Retry-After": "60"})  # fmt: skip
             raise RefusedError(401, "this key is not known, or has expired", code="invalid_api_key")
         self._tidy()
         value = secrets.token_urlsafe(32)
@@ -65,11 +63,7 @@ class SignIns:
 
     def find(self, cookie: str) -> tuple[SignIn, Key] | None:
         """Who a request's cookie stands for. A key that was revoked, or has expired, stands for nobody."""
-        try:
-            morsel = SimpleCookie(cookie).get(COOKIE)
-        except CookieError:
-            return None
-        held = self._held.get(_hash(morsel.value)) if morsel is not None else None
+        held = self._held.get(_hash(_value(cookie)))
         if held is None or held.until < time.monotonic():
             return None
         key = self._keys.named(held.key)
@@ -77,12 +71,7 @@ class SignIns:
 
     def end(self, cookie: str) -> None:
         """Sign out."""
-        try:
-            morsel = SimpleCookie(cookie).get(COOKIE)
-        except CookieError:
-            return
-        if morsel is not None:
-            self._held.pop(_hash(morsel.value), None)
+        self._held.pop(_hash(_value(cookie)), None)
 
     def _tidy(self) -> None:
         now = time.monotonic()
@@ -99,6 +88,12 @@ def require_csrf(method: str, sent: str, held: SignIn) -> None:
     """
     if method not in SAFE and not hmac.compare_digest(sent.encode(), held.csrf.encode()):
         raise RefusedError(403, f"a browser's request needs the token of its page in {CSRF_HEADER}: reload the page", code="csrf")  # fmt: skip
+
+
+def _value(cookie: str) -> str:
+    """Ours among a request's cookies. Others of the same host may hold anything, and are looked past."""
+    parts = (part.strip().partition("=") for part in cookie.split(";"))
+    return next((value for name, _, value in parts if name == COOKIE), "")
 
 
 def _hash(value: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ class Limits:
         talks: named talks of one tenant that are held; the one idle longest goes first.
         session: tokens that a named talk may read; all its readings are kept while it is open.
         idle: seconds after which a named talk that nobody goes on with is closed.
-        onlookers: live streams of sessions, of all keys together.
+        onlookers: live streams, of all tenants together; a quarter of them for one.
         patience: seconds in which a request must have come whole, and in which a reader must take what waits for it.
         half_open: connections whose request is on its way; the oldest makes room.
         drain: seconds that running replies have to end when the server is told to stop.
@@ -109,7 +109,7 @@ class State:
         watched = dict.fromkeys(concept for part in rules for concept in part.concepts)  # those of the first rule first
         self.hub = Hub(served.monitor, tuple(watched) or DEFAULT_CONCEPTS)
         self.atlas = Atlas(served)
-        self.onlookers, self.replaying = 0, asyncio.Semaphore(1)
+        self.onlookers, self.replaying = Counter[str](), asyncio.Semaphore(1)
         self.sign_ins, self.control = SignIns(keys), control or ControlLog(None)
         self.named: OrderedDict[tuple[str, str], Named] = OrderedDict()
         self.drained_by = float("inf")
@@ -208,6 +208,7 @@ class State:
             self._end(named)
         self.named.clear()
         self.served.close()
+        self.control.close()
         self.telemetry.close()
 
     def _begun(self, key: Key, place: tuple[str, str], policy: Policy | None) -> Named:

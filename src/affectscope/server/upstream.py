@@ -30,8 +30,9 @@ HOP = frozenset(
 """Headers that concern one connection only."""
 OURS = HOP | {"host", "content-length", "content-type", "accept-encoding", "expect", "authorization", "api-key", "x-api-key", "cookie"}  # fmt: skip
 """Of a request, that do not go on: who asks us is no business of the engine behind."""
-THEIRS = HOP | {"content-length", "content-encoding", "date", "server", "set-cookie"}
-"""Of an answer, that do not come back."""
+THEIRS = HOP | {"content-length", "content-encoding", "date", "server", "set-cookie", "content-security-policy", "content-security-policy-report-only",
+                "x-content-type-options", "x-frame-options", "referrer-policy", "clear-site-data", "strict-transport-security", "refresh", "location"}  # fmt: skip
+"""Of an answer, that do not come back. What a page of this address may do is said by us: people are signed in here."""
 _END = re.compile(rb"\r?\n\r?\n|\r\r")
 _CONNECT, _LOOK, _FRESH = 5.0, 2.0, 5.0
 

@@ -31,20 +31,32 @@ export const post = async (path, value) => (await request(path, { method: "POST"
 
 // Server-sent events with cookies. `heard(value)` gets each message; `state(true|false)` says whether the line stands.
 // The browser comes back by itself after a break; the server then tells everything anew, and `again` clears what is shown.
-export function listen(path, heard, { state = () => {}, again = () => {}, lost = () => {} } = {}) {
-  const source = new EventSource(path);
-  let opened = false;
-  source.onopen = () => {
-    if (opened) again();
-    opened = true;
-    state(true);
+// `rests`: a page that nobody sees lets its line go, for a browser has six of them for each server.
+export function listen(path, heard, { state = () => {}, again = () => {}, lost = () => {}, rests = false } = {}) {
+  let source = null, opened = false;
+  const open = () => {
+    source = new EventSource(path);
+    source.onopen = () => {
+      if (opened) again();
+      opened = true;
+      state(true);
+    };
+    source.onmessage = (event) => heard(JSON.parse(event.data));
+    source.onerror = () => {
+      state(false);
+      if (source.readyState === EventSource.CLOSED) lost();
+    };
   };
-  source.onmessage = (event) => heard(JSON.parse(event.data));
-  source.onerror = () => {
-    state(false);
-    if (source.readyState === EventSource.CLOSED) lost();
+  const seen = () => {
+    if (document.hidden) source.close();
+    else if (source.readyState === EventSource.CLOSED) open();
   };
-  return () => source.close();
+  open();
+  if (rests) document.addEventListener("visibilitychange", seen);
+  return () => {
+    document.removeEventListener("visibilitychange", seen);
+    source.close();
+  };
 }
 
 // A streamed answer of ours: `heard(chunk)` for each; resolves at its end.

@@ -73,6 +73,7 @@ function theme() {
 
 function hear() {
   const before = { questions: 0 };
+  shared.live.clear(); // what ended meanwhile would stand there for ever
   listen("/v1/affect/live", (told) => {
     if (told.concepts) shared.live.concepts = told.concepts;
     shared.live.take(told);

@@ -35,6 +35,8 @@ export const lasting = (seconds) => {
 // A reply without a session of its own has a number for a name.
 export const unnamed = (name) => /^[0-9a-f]{32}$/.test(name);
 export const called = (name) => (unnamed(name) ? `reply ${name.slice(0, 8)}` : name);
+// Two tenants may have a session of one name.
+export const sessionLink = (name, tenant) => `#/session/${encodeURIComponent(name)}${tenant ? `?tenant=${encodeURIComponent(tenant)}` : ""}`;
 export const shortened = (text, most = 14) => (text.length > most + 2 ? `${text.slice(0, most)}…` : text);
 
 // A named field of a form.

@@ -1,6 +1,6 @@
 // Kept episodes, by what happened in them.
 import { get } from "/ui/api.js";
-import { called, clock, counted, empty, failed, field, h, lasting, select, shortened } from "/ui/dom.js";
+import { called, clock, counted, empty, failed, field, h, lasting, select, sessionLink, shortened } from "/ui/dom.js";
 
 const PAGE = 50;
 const ACTIONS = ["offer_exit", "reprompt", "steer", "resample", "hold_tool", "human", "stop"];
@@ -57,7 +57,7 @@ function line(row) {
   const cell = (of, given, ...inside) => h("td", { ...given, data: { of } }, ...inside);
   return h("tr", {},
     cell("when", { class: "name" }, h("a", { href: `#/trace/${encodeURIComponent(row.id)}` }, clock(row.started))),
-    cell("session", {}, row.tags.talk ? h("a", { href: `#/session/${encodeURIComponent(row.tags.talk)}`, title: row.tags.talk }, shortened(called(row.tags.talk), 24)) : "–"),
+    cell("session", {}, row.tags.talk ? h("a", { href: sessionLink(row.tags.talk, row.tags.tenant), title: row.tags.talk }, shortened(called(row.tags.talk), 24)) : "–"),
     cell("policy", {}, row.tags.policy || "–"),
     cell("tokens", { class: "num" }, `${row.generated} of ${row.tokens}`),
     cell("alarms", { class: "num" }, row.alarms ? h("span", { class: "chip alarm" }, `▲ ${row.alarms}`) : "0", row.faults ? h("span", { class: "chip waiting" }, `× ${row.faults}`) : null),

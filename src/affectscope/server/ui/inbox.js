@@ -1,6 +1,6 @@
 // Questions that wait for a person. No answer in time is a no.
 import { get, post } from "/ui/api.js";
-import { called, empty, failed, h, lasting, toast } from "/ui/dom.js";
+import { called, empty, failed, h, lasting, sessionLink, toast } from "/ui/dom.js";
 
 const EVERY = 2000; // milliseconds between looks, beside those that the stream asks for
 
@@ -54,7 +54,7 @@ function question(one, look) {
   }
   const tool = one.tool ? [h("h3", {}, `It wants to call ${one.tool.name}`), h("pre", { tabIndex: 0 }, JSON.stringify(one.tool.arguments, null, 2))] : [];
   const box = h("section", { class: "card", "aria-label": `Question of ${one.session}` },
-    h("div", { class: "head" }, h("h2", {}, h("a", { href: `#/session/${encodeURIComponent(one.session)}` }, called(one.session))), h("span", { class: "chip waiting" }, "? ", left, " left"), h("div", { class: "grow" }), ...buttons),
+    h("div", { class: "head" }, h("h2", {}, h("a", { href: sessionLink(one.session, one.tenant) }, called(one.session))), h("span", { class: "chip waiting" }, "? ", left, " left"), h("div", { class: "grow" }), ...buttons),
     h("p", {}, one.reason), ...tool,
     one.text ? h("div", {}, h("h3", {}, "What it said"), h("p", { class: "said", tabIndex: 0 }, one.text)) : h("p", { class: "soft small" }, "It had said nothing yet."),
     h("p", { class: "soft small" }, `tenant ${one.tenant}`));

@@ -26,6 +26,12 @@ export function show(main, shared) {
     h("div", { class: "tools" }, field("concept", inputs.concept), field("policy", inputs.policy), field("tokens", inputs.tokens), field("seed", inputs.seed), field("temperature", inputs.heat), h("label", {}, "two doses side by side", h("span", {}, inputs.compare))),
     h("div", { class: "pair" }, dials.map((one) => one.box)), h("p", { class: "soft small" }, why),
     h("div", { class: "tools" }, send, halt));
+  // A policy of its own cap; a request that picks none has the floor's.
+  const capped = () => {
+    const picked = (info?.policies || []).find((p) => p.name === inputs.policy.value);
+    dials.forEach((one) => one.cap(picked ? picked.s_max : cap));
+  };
+  inputs.policy.addEventListener("change", capped);
   const both = () => { dials[1].box.hidden = !inputs.compare.checked; };
   inputs.compare.addEventListener("change", both);
   both();
@@ -63,8 +69,15 @@ function dial(name, start, cap, on) {
   };
   input.addEventListener("input", tell);
   tell();
-  const box = h("div", { class: "dial" }, h("label", { class: "tools" }, h("b", {}, `Dose ${name}`), told), input, h("div", { class: "ticks", "aria-hidden": "true" }, h("span", {}, `−${cap.toFixed(3)} cap`), h("span", {}, "0"), h("span", {}, `+${cap.toFixed(3)} cap`)));
-  return { name, box, value };
+  const ends = [h("span"), h("span")];
+  const box = h("div", { class: "dial" }, h("label", { class: "tools" }, h("b", {}, `Dose ${name}`), told), input, h("div", { class: "ticks", "aria-hidden": "true" }, ends[0], h("span", {}, "0"), ends[1]));
+  const limit = (now) => {
+    [input.min, input.max, input.step] = [-now, now, now / 20 || 0.005];
+    [ends[0].textContent, ends[1].textContent] = [`−${now.toFixed(3)} cap`, `+${now.toFixed(3)} cap`];
+    tell();
+  };
+  limit(cap);
+  return { name, box, value, cap: limit };
 }
 
 class Panel {

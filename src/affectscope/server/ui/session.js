@@ -4,7 +4,11 @@ import { ApiError, listen, may, post, request } from "/ui/api.js";
 import { called, chip, clock, empty, failed, gauge, h, moodOf, toast } from "/ui/dom.js";
 import { Timeline, forks } from "/ui/timeline.js";
 
-export async function show(main, shared, [name = ""]) {
+const AGAIN = 3000; // milliseconds until a refused stream is asked for again
+
+export async function show(main, shared, [name = ""], query) {
+  const tenant = query.get("tenant"), at = `${encodeURIComponent(name)}${tenant ? `?tenant=${encodeURIComponent(tenant)}` : ""}`, of = `${encodeURIComponent(name)}/reset${at.slice(encodeURIComponent(name).length)}`;
+  let stop = () => {}, left = false;
   const parts = { chip: chip("idle"), facts: h("p", { class: "lead" }), level: gauge(0, "Rule nearest to its alarm"), rule: h("span", { class: "num" }), tokens: h("span", { class: "num soft small" }), buttons: h("div", { class: "tools" }), forks: h("div", {}), note: h("p", { class: "soft small" }), trace: h("affect-trace") };
   const timeline = new Timeline();
   let told = null, fixed = null;
@@ -13,12 +17,13 @@ export async function show(main, shared, [name = ""]) {
   main.append(head, h("div", { class: "cols" }, h("div", {}, h("div", { class: "card" }, parts.trace), parts.note, parts.forks), side));
 
   const heard = (message) => {
+    if (message.over) return stop();
     if (message.session) {
       fixed = message.session;
       parts.trace.trace = { ...message.trace, tokens: [], roles: [], phases: [], generated: [], z: message.trace.concepts.map(() => []), events: [] };
       parts.facts.textContent = [fixed.policy ? `policy ${fixed.policy}` : "no policy", `tenant ${fixed.tenant}`, `began ${clock(fixed.began)}`, ...(fixed.source ? [`the text of ${fixed.source}, read by another model`] : [])].join(" · ");
       parts.note.textContent = message.content ? "" : "Each “·” is a token: this server does not show or keep what was said (--keep-content).";
-      return;
+      return undefined;
     }
     const steps = message.steps || [], happened = message.happened || [];
     if (steps.length) parts.trace.append(...steps.map((step) => ({ ...step, events: step.events })));
@@ -27,6 +32,7 @@ export async function show(main, shared, [name = ""]) {
       if (event.kind === "counterfactual") parts.forks.append(forks(event));
     }
     if (message.row) row(message.row, message.trace);
+    return undefined;
   };
   function row([, phase, tokens, level, rule, alarms, acts], trace) {
     parts.chip.show(moodOf(phase, level));
@@ -46,7 +52,7 @@ export async function show(main, shared, [name = ""]) {
   async function reset() {
     if (!confirm(`Open “${name}” again? Its record will say that you did.`)) return;
     try {
-      await post(`/v1/affect/sessions/${encodeURIComponent(name)}/reset`, {});
+      await post(`/v1/affect/sessions/${of}`, {});
       toast(`${name} is open again.`);
     } catch (error) {
       toast(error.message);
@@ -56,16 +62,25 @@ export async function show(main, shared, [name = ""]) {
     stop();
     const look = new AbortController();
     try {
-      await request(`/v1/affect/live/${encodeURIComponent(name)}`, { signal: look.signal });
+      await request(`/v1/affect/live/${at}`, { signal: look.signal });
       look.abort(); // it would go on
+      setTimeout(hear, AGAIN);
     } catch (error) {
+      if (left) return;
+      if (error.status === 429 || error.status === 0) { setTimeout(hear, AGAIN); return; }
       if (error instanceof ApiError && error.status === 404) main.replaceChildren(empty(`“${name}” does not run any more`, h("a", { href: `#/history?session=${encodeURIComponent(name)}` }, "See its kept turns")));
       else main.replaceChildren(failed(error));
     }
   }
-  const stop = listen(`/v1/affect/live/${encodeURIComponent(name)}`, heard, {
-    again: () => { timeline.list.replaceChildren(); parts.forks.replaceChildren(); },
-    lost,
-  });
-  return stop;
+  const clear = () => { timeline.list.replaceChildren(); parts.forks.replaceChildren(); };
+  function hear() {
+    if (left) return;
+    clear();
+    stop = listen(`/v1/affect/live/${at}`, heard, { again: clear, lost, rests: true });
+  }
+  hear();
+  return () => {
+    left = true;
+    stop();
+  };
 }

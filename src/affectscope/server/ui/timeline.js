@@ -57,6 +57,7 @@ function summary(values, plain) {
 }
 // 95 % of means of pairs drawn again; the same draws each time.
 function interval(values) {
+  if (values.length < 2) return "";
   let seed = 1;
   const next = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
   const means = Array.from({ length: 2000 }, () => mean(values.map(() => values[Math.floor(next() * values.length)]))).sort((a, b) => a - b);

@@ -1,5 +1,5 @@
 // All conversations that run now. The model of them is fed by one stream; the wall draws only the tiles that can be seen.
-import { MOODS, announce, called, chip, colourOf, empty, h, moodOf, signed, svg, unnamed } from "/ui/dom.js";
+import { MOODS, announce, called, chip, colourOf, empty, h, moodOf, sessionLink, signed, svg, unnamed } from "/ui/dom.js";
 
 const SHOWN = 4, PAST = 48; // concepts of a tile, levels of its line
 const ORDER = { waiting: 5, stopped: 4, alarm: 3, running: 2, idle: 1, ended: 0 };
@@ -51,7 +51,7 @@ class Tile {
     Object.assign(this, { one, dirty: false, drawn: 0 });
     this.ui = { name: h("span", { class: `name${unnamed(one.name) ? " soft" : ""}` }, called(one.name)), chip: chip(one.mood), tokens: h("span", { class: "tokens" }), line: svg("svg", { viewBox: `0 0 ${PAST - 1} ${LINE}`, preserveAspectRatio: "none", "aria-hidden": "true" }), path: svg("path", { class: "line" }), area: svg("path", { class: "area" }), number: h("b"), rule: h("small"), under: h("span", { class: "under" }) };
     this.ui.line.append(svg("path", { class: "limit", d: `M0 ${LINE * 0.2}H${PAST}` }), this.ui.area, this.ui.path);
-    this.box = h("a", { class: "tile", href: `#/session/${encodeURIComponent(one.name)}`, tabIndex: -1, role: "listitem", data: { number: one.number } }, h("span", { class: "first" }, this.ui.name, this.ui.tokens, this.ui.chip), this.ui.line, h("span", { class: "level" }, this.ui.number, this.ui.rule), this.ui.under);
+    this.box = h("a", { class: "tile", href: sessionLink(one.name, one.tenant), tabIndex: -1, role: "listitem", data: { number: one.number } }, h("span", { class: "first" }, this.ui.name, this.ui.tokens, this.ui.chip), this.ui.line, h("span", { class: "level" }, this.ui.number, this.ui.rule), this.ui.under);
   }
   place(x, y, width) {
     const where = `translate(${x}px,${y}px)`;
