@@ -41,7 +41,7 @@ test: setup clients ## Install what tests need (Chromium, PostgreSQL, Prometheus
 	@command -v bwrap >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bubblewrap libseccomp2 >/dev/null)
 	@command -v promtool >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null)
 	$(MAKE) --no-print-directory check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest
 
 check: setup ## Formatting, lint, types and the layers
 	$(BIN)/ruff format --check src tests bench examples

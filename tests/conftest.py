@@ -11,15 +11,6 @@ import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items):
-    """For two processes: a file stays in one, and so do all tests that open the one long audit."""
-    for item in items:
-        group = "audit" if "real_audit" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 CONCEPTS = ("angry", "calm", "happy", "proud", "sad", "tired")
 WORDS = [f"w{i}" for i in range(180)]
 MARKERS = [f"m{i}" for i in range(16)]
