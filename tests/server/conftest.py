@@ -1,21 +1,16 @@
 """A server of a planted tiny model on a free loopback port, and its users' keys."""
 
-import socket
-import threading
-from types import SimpleNamespace
-
 import pytest
-import uvicorn
 
 from affectscope.monitoring.store import Store
 from affectscope.server.api_keys import ApiKeys, add_key
-from affectscope.server.run import configuration
 from affectscope.server.served import Kept, Served
 from affectscope.server.state import Limits, State
 from tests.guarding.conftest import guard_calibration  # noqa: F401
 from tests.guarding.test_policy import small
 from tests.monitoring.conftest import postgres  # noqa: F401
 from tests.server.fronts import behind, front  # noqa: F401
+from tests.server.running import running_server
 
 
 def made_keys(path):
@@ -60,24 +55,8 @@ def start(planted, planted_vectors, guard_calibration, tmp_path):  # noqa: F811
             name="planted",
         )
         state = State(served, ApiKeys(folder / "keys.json"), limits or Limits(longest=64, drain=5))
-        # Named, or asyncio does not know TCP, leaves Nagle's wait on, and each answer takes 40 ms.
-        listener = socket.socket(proto=socket.IPPROTO_TCP)
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()  # who comes before the server looks waits for it
-        server = uvicorn.Server(configuration(state))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        found = SimpleNamespace(
-            url=url,
-            keys=keys,
-            state=state,
-            store=store,
-            folder=folder,
-            server=server,
-            thread=thread,
-            listener=listener,
-        )
+        found = running_server(state)
+        found.keys, found.state, found.store, found.folder = keys, state, store, folder
         running.append(found)
         return found
 

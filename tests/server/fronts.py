@@ -2,23 +2,20 @@
 
 import copy
 import json
-import socket
 import threading
-from types import SimpleNamespace
 
 import httpx
 import pytest
-import uvicorn
 
 from affectscope.models.load import wrap
 from affectscope.monitoring.store import Store
 from affectscope.server.api_keys import ApiKeys
 from affectscope.server.rereading import Proxied
-from affectscope.server.run import configuration
 from affectscope.server.served import Kept
 from affectscope.server.state import Limits, State
 from affectscope.server.upstream import Upstream
 from tests.server.behind import Behind
+from tests.server.running import running_server
 
 SECRET = "sk-behind-secret-123"
 ASK = [{"role": "user", "content": "w1 w2 w3 m1"}]
@@ -54,7 +51,6 @@ def front(planted, planted_vectors, tmp_path):
     running = []
 
     def begin(url, calibration=None, limits=None, slots=4, seconds=20.0, key=SECRET, policies=()):
-
         from tests.server.conftest import made_keys  # it has these fixtures of here
 
         folder = tmp_path / f"front{len(running)}"
@@ -65,13 +61,8 @@ def front(planted, planted_vectors, tmp_path):
             slots=slots, kept=Kept(store), canaries=False, name="reader",
         )  # fmt: skip
         state = State(served, ApiKeys(folder / "keys.json"), limits or Limits(drain=5))
-        listener = socket.socket(proto=socket.IPPROTO_TCP)
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()  # who comes before the server looks waits for it
-        server = uvicorn.Server(configuration(state))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        made = SimpleNamespace(url=f"http://127.0.0.1:{listener.getsockname()[1]}", keys=keys, state=state, store=store, folder=folder, server=server, thread=thread)  # fmt: skip
+        made = running_server(state)
+        made.keys, made.state, made.store, made.folder = keys, state, store, folder
         running.append(made)
         return made
 

@@ -7,14 +7,15 @@ A route declares its own part where it stands, as ``@router.get("/traces", **ans
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from affectscope.server.gate import OPEN
 
 JSON, EVENTS, TEXT = "application/json", "text/event-stream", "text/plain"
+OfTenant = Annotated[str, Query(description="Whose it is, for an administrator; the key's own where it is left out.")]
 REFUSALS = {
     400: "What was asked cannot be: the message names the field and the remedy.",
     401: "No key of this server.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse, Response
 
@@ -14,7 +14,7 @@ from affectscope.server.answers import Escalation, Escalations, Info, Session, S
 from affectscope.server.bodies import read_body
 from affectscope.server.errors import RefusedError
 from affectscope.server.gate import require, sees, tenant_of
-from affectscope.server.openapi import TEXT, answers, asks
+from affectscope.server.openapi import TEXT, OfTenant, answers, asks
 from affectscope.server.state import Named, State
 
 router = APIRouter()
@@ -97,9 +97,7 @@ async def sessions(request: Request) -> Response:
 async def reset(
     request: Request,
     name: Annotated[str, Path(description="Of the session.")],
-    tenant: Annotated[
-        str, Query(description="Whose it is, for an administrator; the key's own where it is left out.")
-    ] = "",
+    tenant: OfTenant = "",
 ) -> Response:
     """Open a stopped session again; the record says who did."""
     key = require(request.scope, "control")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response, StreamingResponse
 
 from affectscope.files import json_text
@@ -18,7 +18,7 @@ from affectscope.server.api_keys import Key
 from affectscope.server.errors import RefusedError
 from affectscope.server.gate import header, require, sees, tenant_of
 from affectscope.server.hub import Live, fixed
-from affectscope.server.openapi import EVENTS, answers
+from affectscope.server.openapi import EVENTS, OfTenant, answers
 from affectscope.server.state import State
 
 router = APIRouter(prefix="/v1/affect")
@@ -57,9 +57,7 @@ async def wall(request: Request) -> Response:
 async def session(
     request: Request,
     name: Annotated[str, Path(description="Of the conversation.")],
-    tenant: Annotated[
-        str, Query(description="Whose it is, for an administrator; the key's own where it is left out.")
-    ] = "",
+    tenant: OfTenant = "",
 ) -> Response:
     """One conversation: what was read so far and then each token, with decisions and actions between them.
 
